@@ -1,0 +1,147 @@
+"""From parts to embeddings: tokenizer, embedding table, encoders, connectors, and one splice.
+
+It knows the modalities and the chat template; it does not know the layers of the backbone, nor who asks.
+
+Shapes: T = tokens, D = backbone width, F = encoder width.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from modalities.base import TEXT, Encoder, Modality, Part, UnknownModality
+from modalities.features import Features
+
+_HERE = "\N{OBJECT REPLACEMENT CHARACTER}"  # stands for the user's parts while the chat template is rendered
+
+
+class PromptTooLong(ValueError):
+    """A prompt that does not fit the backbone's context. The message names the cure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A prompt as the backbone takes it, and what it consists of."""
+
+    embeds: Tensor  # (T, D)
+    text_tokens: int
+    media_tokens: dict[str, int] = field(default_factory=dict)
+
+
+class Embedder(nn.Module):
+    """Parts -> (T, D). Encoders are loaded when first needed; connectors are this checkpoint's."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        table: nn.Embedding,
+        modalities: Mapping[str, Modality],
+        encoders: Callable[[Modality], Encoder],
+        *,
+        context: int,
+        system: str | None = None,
+        features: Features | None = None,
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.table = table
+        self.modalities = dict(modalities)
+        self.connectors = nn.ModuleDict()
+        self.max_tokens = context
+        self.features = features or Features()
+        self._load_encoder = encoders
+        self._encoders: dict[str, Encoder] = {}
+        self.before, self.after = _template(tokenizer, system)
+
+    @property
+    def width(self) -> int:
+        """D, the backbone's width."""
+        return self.table.embedding_dim
+
+    def encoder(self, name: str) -> Encoder:
+        """The frozen encoder of a modality, loaded once."""
+        if name not in self._encoders:
+            encoder = self._load_encoder(self.modalities[name])
+            self._encoders[name] = encoder.eval().requires_grad_(False)
+        return self._encoders[name]
+
+    def add(self, modality: Modality, connector: nn.Module | None = None) -> nn.Module:
+        """Join a modality: its connector is new unless one is given (paper §4.1: joined, not averaged)."""
+        self.modalities[modality.name] = modality
+        if connector is None:
+            connector = modality.connector(self.encoder(modality.name).width, self.width)
+        self.connectors[modality.name] = connector
+        return connector
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a user's text; a special token typed as text stays text."""
+        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+    def media(self, part: Part) -> Tensor:
+        """Features of a media part, (T, F), from the cache where it is there."""
+        if part.modality not in self.connectors:
+            known = ", ".join(self.connectors) or "none"
+            raise UnknownModality(
+                f"This checkpoint has not learned {part.modality!r}; it knows text and {known}. "
+                f"Teach it with: extend add-modality {part.modality}"
+            )
+        return self.features.get(self.modalities[part.modality], self.encoder(part.modality), part)
+
+    def project(self, name: str, features: Tensor) -> Tensor:
+        """Features (B, T, F) of one modality -> tokens (B, T', D)."""
+        tokens: Tensor = self.connectors[name](features.to(self.table.weight.device, torch.float32))
+        return tokens.to(self.table.weight.dtype)
+
+    @torch.no_grad()
+    def embed(self, parts: Sequence[Part]) -> Embedded:
+        """The whole prompt, chat template around it, ready for an engine. Blocking: it runs encoders.
+
+        Raises BadMedia, UnknownModality and PromptTooLong.
+        """
+        pieces = [self.words(self.before)]
+        media_tokens: dict[str, int] = {}
+        for part in parts:
+            if part.modality == TEXT:
+                assert isinstance(part.content, str), "A text part holds a string."
+                pieces.append(self.words(self.ids(part.content)))
+            else:
+                tokens = self.project(part.modality, self.media(part)[None])[0]  # (T, D)
+                media_tokens[part.modality] = media_tokens.get(part.modality, 0) + len(tokens)
+                pieces.append(tokens)
+        pieces.append(self.words(self.after))
+        embeds = torch.cat(pieces)  # (T, D)
+        if len(embeds) >= self.max_tokens:
+            raise PromptTooLong(
+                f"The prompt has {len(embeds)} tokens, the model takes {self.max_tokens - 1} at most; "
+                "shorten the text or send fewer files."
+            )
+        return Embedded(embeds, len(embeds) - sum(media_tokens.values()), media_tokens)
+
+    def words(self, ids: Sequence[int]) -> Tensor:
+        """Rows of the embedding table, (T, D)."""
+        rows: Tensor = self.table(torch.tensor(ids, dtype=torch.long, device=self.table.weight.device))
+        return rows
+
+
+def _template(tokenizer: Any, system: str | None) -> tuple[list[int], list[int]]:
+    """What the backbone's chat template puts before and after a user's message, as token ids."""
+    messages = [{"role": "user", "content": _HERE}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    before, after = text.split(_HERE)
+    return (
+        list(tokenizer(before, add_special_tokens=False)["input_ids"]),
+        list(tokenizer(after, add_special_tokens=False)["input_ids"]),
+    )
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The backbone's tokenizer, from its folder only."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)

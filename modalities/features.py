@@ -1,0 +1,90 @@
+"""The encoder cache: features by media hash, on disk for training, in memory for serving.
+
+Encoders never change, so a feature is a pure function of the media's bytes, the encoder's weights and the
+preprocessing; the key holds all three. It knows no connector and no backbone.
+"""
+
+import hashlib
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Iterable
+from pathlib import Path
+from threading import Lock
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from modalities.base import Encoder, Modality, Part
+
+BATCH = 16
+
+
+class Features:
+    """Features (T, F) of media parts. With a `folder` they outlive the process; `room` bounds the memory."""
+
+    def __init__(self, folder: Path | None = None, room: int = 256) -> None:
+        self.folder = folder
+        self.room = room
+        self._memory: OrderedDict[str, Tensor] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, modality: Modality, encoder: Encoder, part: Part) -> Tensor:
+        """Features of one media part, (T, F) in float16. Raises BadMedia."""
+        data = part.data()
+        key = _key(encoder, data)
+        found = self._recall(key)
+        return found if found is not None else self._encode(modality, encoder, [(key, data)])[0]
+
+    def fill(self, modality: Modality, encoder: Encoder, parts: Iterable[Part]) -> None:
+        """Encode what is not on disk yet, in batches, with a progress bar."""
+        paths = dict.fromkeys(parts)
+        missing = [part for part in paths if not self._path(_key(encoder, part.data())).exists()]
+        bar = tqdm(total=len(missing), desc=f"encode {modality.name}", unit="file", disable=not missing)
+        with bar:
+            for start in range(0, len(missing), BATCH):
+                batch = [part.data() for part in missing[start : start + BATCH]]
+                self._encode(modality, encoder, [(_key(encoder, data), data) for data in batch])
+                bar.update(len(batch))
+
+    @torch.no_grad()
+    def _encode(self, modality: Modality, encoder: Encoder, batch: list[tuple[str, bytes]]) -> list[Tensor]:
+        encoded = encoder([modality.read(data) for _, data in batch])
+        features = [one.half().cpu() for one in encoded]  # (T, F) each
+        for (key, _), one in zip(batch, features, strict=True):
+            self._remember(key, one)
+            if self.folder is not None:
+                path = self._path(key)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                aside = path.with_suffix(f".{os.getpid()}")
+                save_file({"features": one.contiguous()}, aside)
+                aside.rename(path)
+        return features
+
+    def _path(self, key: str) -> Path:
+        assert self.folder is not None, "Only a cache with a folder has paths."
+        identity, digest = key.split("/")
+        return self.folder / identity / digest[:2] / f"{digest}.safetensors"
+
+    def _recall(self, key: str) -> Tensor | None:
+        with self._lock:
+            if key in self._memory:
+                self._memory.move_to_end(key)
+                return self._memory[key]
+        if self.folder is not None and (path := self._path(key)).exists():
+            found = load_file(path)["features"]
+            self._remember(key, found)
+            return found
+        return None
+
+    def _remember(self, key: str, features: Tensor) -> None:
+        with self._lock:
+            self._memory[key] = features
+            while len(self._memory) > self.room:
+                self._memory.popitem(last=False)
+
+
+def _key(encoder: Encoder, data: bytes) -> str:
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '-', encoder.identity)}/{hashlib.sha256(data).hexdigest()}"
