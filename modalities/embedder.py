@@ -8,6 +8,7 @@ Shapes: T = tokens, D = backbone width, F = encoder width.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import torch
@@ -55,6 +56,7 @@ class Embedder(nn.Module):
         self.features = features or Features()
         self._load_encoder = encoders
         self._encoders: dict[str, Encoder] = {}
+        self._lock = Lock()
         self.before, self.after = _template(tokenizer, system)
 
     @property
@@ -64,10 +66,11 @@ class Embedder(nn.Module):
 
     def encoder(self, name: str) -> Encoder:
         """The frozen encoder of a modality, loaded once."""
-        if name not in self._encoders:
-            encoder = self._load_encoder(self.modalities[name])
-            self._encoders[name] = encoder.eval().requires_grad_(False)
-        return self._encoders[name]
+        with self._lock:
+            if name not in self._encoders:
+                encoder = self._load_encoder(self.modalities[name])
+                self._encoders[name] = encoder.eval().requires_grad_(False)
+            return self._encoders[name]
 
     def add(self, modality: Modality, connector: nn.Module | None = None) -> nn.Module:
         """Join a modality: its connector is new unless one is given (paper §4.1: joined, not averaged)."""

@@ -49,6 +49,10 @@ class MLLM(nn.Module):
         """Where the backbone lives."""
         return self.embedder.table.weight.device
 
+    def forward(self, samples: Sequence[Sample]) -> Tensor:
+        """The loss, so that accelerate can wrap the model."""
+        return self.loss(samples)
+
     def loss(self, samples: Sequence[Sample]) -> Tensor:
         """Autoregressive loss on the answers alone, a mean over the batch's answer tokens: a scalar."""
         rows = self.rows(samples)

@@ -1,0 +1,66 @@
+"""What a stage trains on: the new modality's samples, and what is replayed of the old ones.
+
+It draws samples; it does not know what is done with them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from modalities.base import TEXT, Part, Sample
+
+
+@dataclass(frozen=True)
+class StageData:
+    """D_i and D_1 … D_{i-1}: the training samples of all modalities learned so far."""
+
+    new: tuple[Sample, ...]
+    old: tuple[tuple[Sample, ...], ...] = ()
+
+    @property
+    def captions(self) -> list[Sample]:
+        """The captioning samples of the new modality, which aligning learns from; without any, all its samples."""
+        return [sample for sample in self.new if sample.task == "caption"] or list(self.new)
+
+    def replay(self, share: float, seed: int) -> list[Sample]:
+        """A share of each of D_1 … D_i (paper §4.2)."""
+        return [sample for domain in (*self.old, self.new) for sample in draw(domain, share, seed)]
+
+    def media(self) -> list[Part]:
+        """Every media part that training may touch."""
+        samples = [sample for domain in (*self.old, self.new) for sample in domain]
+        return [part for sample in samples for part in sample.prompt if part.modality != TEXT]
+
+
+def draw(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
+    """A random share of the samples, drawn by media: all questions about a file come together or not at all."""
+    groups = by_media(samples)
+    order = list(range(len(groups)))
+    Random(seed).shuffle(order)
+    kept = sorted(order[: max(1, round(share * len(groups)))])
+    return [sample for index in kept for sample in groups[index]]
+
+
+def batches(samples: Sequence[Sample], size: int, seed: int) -> list[list[Sample]]:
+    """Shuffled batches of about `size` samples; what is asked about one file stays in one batch.
+
+    A file's features and its prefix are then computed once for all its questions (see modalities/mllm.py).
+    """
+    groups = by_media(samples)
+    Random(seed).shuffle(groups)
+    out: list[list[Sample]] = [[]]
+    for group in groups:
+        for start in range(0, len(group), size):
+            chunk = group[start : start + size]
+            if len(out[-1]) + len(chunk) > size and out[-1]:
+                out.append([])
+            out[-1] += chunk
+    return [batch for batch in out if batch]
+
+
+def by_media(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Samples grouped by the media that they are about, in order of first appearance."""
+    groups: dict[tuple[Part, ...], list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(tuple(part for part in sample.prompt if part.modality != TEXT), []).append(sample)
+    return list(groups.values())

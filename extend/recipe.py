@@ -1,0 +1,82 @@
+"""Recipes: every number of a training run, strictly read from a TOML file. They know no modality.
+
+recipes/paper.toml is the paper's Table 9; recipes/embedded.toml is what two CPU cores can afford.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used. The message names the field and the cure."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Phase(_Strict):
+    """One training phase (a column of Table 9)."""
+
+    batch: Count = 16  # samples a step
+    lr_connector: Rate
+    lr_llm: Rate | None = None
+    epochs: Count = 1
+    share: Share = 1.0  # of the phase's samples
+
+
+class Warm(_Strict):
+    """The connector's warm start: fit its tokens to the words that are said about the media. Not in the paper."""
+
+    epochs: Count = 20
+    batch: Count = 32
+    lr: Rate = 1e-3
+    temperature: Annotated[float, Field(gt=0)] = 20.0
+
+
+class Lora(_Strict):
+    """LoRA on all linear layers of the backbone."""
+
+    rank: Count
+    alpha: Count
+
+
+class Recipe(_Strict):
+    """All that decides what a run computes; it is kept in the checkpoint's manifest."""
+
+    base_llm: str
+    system: str | None = None  # the chat template's system message; absent: the template's own
+    seed: int = 0
+    replay: Share = 0.1  # r: how much of D_1 … D_i the realigning sees
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    calibrate: bool = False  # standardise features, and speak as loud as words (connectors that can)
+    lora: Lora
+    warm: Warm | None = None
+    align: Phase
+    tune: Phase
+    realign: Phase
+
+
+def load(name: str) -> Recipe:
+    """A shipped recipe by name (`embedded`, `paper`), or a TOML file by path. Raises RecipeError."""
+    path = SHIPPED / f"{name}.toml" if "/" not in name and not name.endswith(".toml") else Path(name)
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
+        raise RecipeError(f"No recipe {path.stem!r}; shipped are {known}, or give a .toml file.")
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"Recipe {path.name} is not TOML: {error}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"Recipe {path.name}: {where}: {first['msg'].lower()}.") from None

@@ -1,0 +1,144 @@
+"""A run: from a parent checkpoint, a modality and a method to a new checkpoint. It knows no server and no score.
+
+A run has a folder of its own under store/work, named by everything that decides its outcome; the same command
+after a kill finds it there and goes on from the last finished phase.
+"""
+
+import hashlib
+import importlib
+import json
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from extend.adapter import STORED
+from extend.data import StageData
+from extend.picture import draw_losses
+from extend.recipe import Recipe
+from extend.stage import Stage
+from modalities.assemble import assemble, bare, encoders, save_connectors
+from modalities.base import Modality, find
+from modalities.checkpoint import Checkpoint, Delta, Store
+from modalities.features import Features
+from modalities.userdata import of
+
+RESIDENT = 20_000  # features kept in memory while training: about 1 GB for the embedded encoders
+
+
+class RunError(ValueError):
+    """A run that cannot start. The message names the cure."""
+
+
+def methods() -> list[str]:
+    """The names of the method files."""
+    return sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[a-z]*.py"))
+
+
+def add(
+    store: Store, name: str, recipe: Recipe, *, parent: str | None, method: str = "mera", data: str | None = None
+) -> Checkpoint:
+    """Teach θ_{parent} (None: the backbone alone) the modality `name`; `data` is a user's folder in store/data."""
+    if method not in methods():
+        raise RunError(f"No method {method!r}; there are: {', '.join(methods())}.")
+    modality = find(name)
+    before = store.load(parent) if parent else None
+    learned = before.modalities if before else ()
+    if modality.name in [find(other).name for other in learned]:
+        raise RunError(f"{parent} already knows {modality.name}; choose another --parent. See: extend ls")
+    if before and before.base_llm != recipe.base_llm:
+        raise RunError(f"{parent} is built on {before.base_llm}, the recipe on {recipe.base_llm}; use one backbone.")
+    settings = {**recipe.model_dump(mode="json"), "data": _data(before, modality, data)}
+    key = json.dumps([parent, name, method, settings], sort_keys=True)
+    work = store.work / f"{modality.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(work / ".lock", blocking=False):
+            stage = _prepare(store, modality, recipe, before, settings, work)
+            began = time.monotonic()
+            importlib.import_module(f"extend.methods.{method}").run(stage)
+            made = _publish(store, stage, before, name, method, settings)
+            _keep(store, made, stage, time.monotonic() - began)
+    except Timeout:
+        raise RunError("The same run is already under way in another process; wait for it or end it.") from None
+    shutil.rmtree(work)
+    return made
+
+
+def _prepare(
+    store: Store, modality: Modality, recipe: Recipe, before: Checkpoint | None, settings: dict[str, Any], work: Path
+) -> Stage:
+    """θ_{i-1}, the data of all modalities, and every feature that training will touch."""
+    model = assemble(store, before) if before else bare(store, recipe.base_llm, recipe.system)
+    model.embedder.features = Features(store.features, RESIDENT)
+    known = [find(name) for name in (before.modalities if before else ())]
+    train = [
+        tuple(sample for one in of(store, m, settings["data"].get(m.name)) for sample in one.train)
+        for m in [*known, modality]
+    ]
+    model.embedder.modalities[modality.name] = modality
+    data = StageData(new=train[-1], old=tuple(train[:-1]))
+    for one in [*known, modality]:
+        parts = [part for part in data.media() if part.modality == one.name]
+        model.embedder.features.fill(one, model.embedder.encoder(one.name), parts)
+    deltas = list(before.deltas) if before else []
+    return Stage(len(known) + 1, model, modality, data, recipe, work, deltas=deltas)
+
+
+def _publish(
+    store: Store, stage: Stage, before: Checkpoint | None, name: str, method: str, settings: dict[str, Any]
+) -> Checkpoint:
+    """Put everything that was learned into the store, under an id that its content decides."""
+    connectors = stage.work / "final"
+    shutil.rmtree(connectors, ignore_errors=True)
+    save_connectors(dict(stage.model.embedder.connectors.items()), connectors, STORED)
+    files = {f"connectors/{path.name}": path for path in connectors.iterdir()}
+    if before:
+        old = {delta.path for delta in before.deltas}
+        files |= {
+            path: store.folder(before.id) / path for path in before.files if str(Path(path).parent) in old
+        }
+    new: list[Delta] = [delta for delta in stage.deltas if not before or delta not in before.deltas]
+    if new and stage.delta:
+        files |= {f"{stage.name}/{path.name}": path for path in stage.delta.iterdir()}
+    modalities = (*(before.modalities if before else ()), name)
+    return store.publish(
+        files,
+        parent=before.id if before else None,
+        stage=stage.index,
+        method=method,
+        modalities=modalities,
+        base_llm=stage.recipe.base_llm,
+        system=stage.recipe.system,
+        deltas=tuple(stage.deltas),
+        encoders=encoders([find(one) for one in modalities], stage.model.embedder),
+        recipe=settings,
+    )
+
+
+def _keep(store: Store, made: Checkpoint, stage: Stage, seconds: float) -> None:
+    """The run's figures and its loss picture, beside the checkpoint; they are no part of its id."""
+    folder = store.folder(made.id)
+    if not (folder / "run.json").exists():
+        figures = {"seconds": round(seconds, 1), "phases": [asdict(curve) for curve in stage.curves]}
+        draw_losses(stage.curves, made.id, folder / "loss.png")
+        store.write_json(folder / "run.json", figures)
+
+
+def _data(before: Checkpoint | None, modality: Modality, data: str | None) -> dict[str, str]:
+    """Which user folders (in store/data) stand in for a modality's own datasets."""
+    old: dict[str, str] = dict(before.recipe.get("data", {})) if before else {}
+    return old | ({modality.name: data} if data else {})
+
+
+def parent_of(store: Store, wanted: str | None) -> str | None:
+    """The checkpoint to build on: the given one, else the live one, else the newest, else the bare backbone."""
+    if wanted == "none":
+        return None
+    if wanted:
+        return store.manifest(wanted).id
+    ids = store.ids()
+    return store.live() or (ids[-1] if ids else None)
