@@ -66,14 +66,14 @@ class Recipe(_Strict):
     realign: Phase
 
 
-def load(name: str) -> Recipe:
-    """A shipped recipe by name (`embedded`, `paper`), or a TOML file by path. Raises RecipeError."""
+def load(name: str, **changes: object) -> Recipe:
+    """A shipped recipe by name (`embedded`, `paper`), or a TOML file by path, with changes. Raises RecipeError."""
     path = SHIPPED / f"{name}.toml" if "/" not in name and not name.endswith(".toml") else Path(name)
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
         raise RecipeError(f"No recipe {path.stem!r}; shipped are {known}, or give a .toml file.")
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text()))
+        return Recipe.model_validate(tomllib.loads(path.read_text()) | changes)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"Recipe {path.name} is not TOML: {error}.") from None
     except ValidationError as error:

@@ -74,6 +74,8 @@ def phase(step: Callable[Concatenate[Stage, Path, P], Curve | None]) -> Callable
 
 def _restore(stage: Stage, saved: Path) -> None:
     """What the phase left behind. Also done right after it, so that a resumed run can't differ."""
+    if stage.modality.name not in stage.model.embedder.connectors:
+        stage.model.embedder.add(stage.modality)
     for name, connector in stage.model.embedder.connectors.items():
         load_connector(connector, saved / "connectors" / f"{name}.safetensors")
     if (saved / "delta").is_dir():
