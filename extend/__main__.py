@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from eval import EvalError
+from extend import RunError
 from extend.recipe import RecipeError, load
 from extend.remote import RemoteError, Server
 from modalities.assets import AssetError
@@ -17,7 +18,7 @@ from modalities.base import BadMedia, UnknownModality, find
 from modalities.checkpoint import Store, StoreError
 from modalities.userdata import BadData, keep
 
-WRONG_USE = (RecipeError, RemoteError, AssetError, BadMedia, UnknownModality, StoreError, BadData, EvalError)
+WRONG_USE = (RunError, RecipeError, RemoteError, AssetError, BadMedia, UnknownModality, StoreError, BadData, EvalError)
 
 app = typer.Typer(
     help="Teach a served model new modalities without forgetting the old ones.",

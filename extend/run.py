@@ -15,6 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from extend import RunError
 from extend.adapter import STORED
 from extend.data import StageData
 from extend.picture import draw_losses
@@ -27,10 +28,6 @@ from modalities.features import Features
 from modalities.userdata import of
 
 RESIDENT = 20_000  # features kept in memory while training: about 1 GB for the embedded encoders
-
-
-class RunError(ValueError):
-    """A run that cannot start. The message names the cure."""
 
 
 def methods() -> list[str]:

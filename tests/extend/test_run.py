@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from extend import run, steps
+from extend import RunError, run, steps
 from extend.data import StageData
 from extend.stage import Stage
 from modalities.assemble import assemble, bare
@@ -121,12 +121,12 @@ def test_the_same_command_makes_the_same_checkpoint(taught: tuple[Store, str, st
 
 
 def test_a_modality_is_not_taught_twice(taught: tuple[Store, str, str]) -> None:
-    with pytest.raises(run.RunError, match="already knows tone"):
+    with pytest.raises(RunError, match="already knows tone"):
         run.add(taught[0], TONE, PICO, parent=taught[1])
 
 
 def test_an_unknown_method_names_those_that_exist(empty: Store) -> None:
-    with pytest.raises(run.RunError, match="finetune, mera"):
+    with pytest.raises(RunError, match="finetune, mera"):
         run.add(empty, TONE, PICO, parent=None, method="magic")
 
 
@@ -137,7 +137,7 @@ def test_two_of_the_same_run_do_not_collide(empty: Store, monkeypatch: pytest.Mo
         run.add(empty, TONE, PICO, parent=None)
 
     monkeypatch.setattr(mera, "run", run_again)
-    with pytest.raises(run.RunError, match="already under way"):
+    with pytest.raises(RunError, match="already under way"):
         run.add(empty, TONE, PICO, parent=None)
 
 

@@ -1,0 +1,101 @@
+"""Predictions as JSONL, a line an item, so that scoring can be run again without the model.
+
+A file's name holds a digest of everything that decides its content; what is there is therefore valid, and a run that
+was stopped goes on with the first dataset that is not. It does not know how predictions are made.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from statistics import fmean
+from urllib.parse import quote
+
+from pydantic import FiniteFloat
+
+from eval.report import Frozen, Topic
+from eval.score import item_scores
+from modalities.base import TEXT, Dataset, Part, Sample, Task
+from modalities.checkpoint import write
+
+FOLDER = "predictions"
+
+
+class Prediction(Frozen):
+    """What was said about one test item, and its score once there is one."""
+
+    id: str
+    topic: str
+    question: str
+    prediction: str
+    references: tuple[str, ...]
+    score: FiniteFloat | None = None
+
+
+def subset(dataset: Dataset, limit: int | None, seed: int) -> Dataset:
+    """A dataset with at most `limit` of its test items, the same ones for the same seed, in their order."""
+    if limit is None or limit >= len(dataset.test):
+        return dataset
+    kept = sorted(Random(f"{seed} {dataset.name}").sample(range(len(dataset.test)), limit))
+    return replace(dataset, test=tuple(dataset.test[index] for index in kept))
+
+
+def question(sample: Sample) -> str:
+    """The text of a prompt."""
+    return " ".join(str(part.content) for part in sample.prompt if part.modality == TEXT)
+
+
+def asked(sample: Sample, blind: bool) -> tuple[Part, ...]:
+    """A sample's prompt, without its media when the model is to answer blind."""
+    return tuple(part for part in sample.prompt if part.modality == TEXT or not blind)
+
+
+def file_name(dataset: Dataset, blind: bool, **how: str | int) -> str:
+    """The file of a dataset's predictions: its items, their media and how they were asked are in the digest."""
+    media: dict[Part, str] = {}
+    for part in (part for sample in dataset.test for part in asked(sample, blind) if part.modality != TEXT):
+        if part not in media:
+            media[part] = hashlib.sha256(part.data()).hexdigest()
+    items = [
+        [sample.id, sample.topic, question(sample), sample.answers, [media.get(part) for part in sample.prompt]]
+        for sample in dataset.test
+    ]
+    digest = hashlib.sha256(json.dumps([items, blind, sorted(how.items())]).encode()).hexdigest()[:8]
+    return f"{quote(dataset.name, safe=' ')}{'.blind' if blind else ''}.{digest}.jsonl"
+
+
+def save(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Write predictions, whole or not at all."""
+    write(path, "".join(one.model_dump_json() + "\n" for one in predictions).encode())
+
+
+def read(path: Path) -> list[Prediction]:
+    """Read predictions."""
+    return [Prediction.model_validate_json(line) for line in path.read_bytes().splitlines()]
+
+
+def score(task: Task, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """The same predictions with their scores. Raises Unscored when there is none."""
+    scores = item_scores(task, [one.prediction for one in predictions], [one.references for one in predictions])
+    return [one.model_copy(update={"score": value}) for one, value in zip(predictions, scores, strict=True)]
+
+
+def mean(predictions: Sequence[Prediction]) -> float:
+    """The dataset's score."""
+    return fmean(one.score for one in predictions if one.score is not None)
+
+
+def topics(predictions: Sequence[Prediction]) -> dict[str, Topic]:
+    """Accuracy by kind of question, in order of first appearance."""
+    groups: dict[str, list[Prediction]] = {}
+    for one in predictions:
+        groups.setdefault(one.topic or "other", []).append(one)
+    return {name: Topic(accuracy=mean(group), n=len(group)) for name, group in groups.items()}
+
+
+def digest(predictions: Sequence[Prediction]) -> str:
+    """The identity of a set of test items: two scores may be compared when it is equal."""
+    items = [[one.id, one.question, one.references] for one in predictions]
+    return hashlib.sha256(json.dumps(items).encode()).hexdigest()[:16]

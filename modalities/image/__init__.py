@@ -1,0 +1,45 @@
+"""Pictures: EfficientNet-Lite2 as a grid of 16 tokens, an MLP connector, captions and questions over emoji art."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from modalities.base import Dataset, Encoder, Modality
+
+
+def _read(data: bytes) -> Any:
+    from modalities.image.reading import read
+
+    return read(data)
+
+
+def _encoder(store: Path) -> Encoder:
+    from modalities.image.encoder import load
+
+    return load(store)
+
+
+def _connector(width_in: int, width_out: int) -> nn.Module:
+    from modalities.connectors import MLP
+
+    return MLP(width_in, width_out)
+
+
+def _datasets(store: Path) -> Sequence[Dataset]:
+    from modalities.image.data import load
+
+    return load(store)
+
+
+MODALITY = Modality(
+    name="image",
+    media_types=("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"),
+    suffixes=(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"),
+    max_bytes=20_000_000,
+    read=_read,
+    encoder=_encoder,
+    connector=_connector,
+    datasets=_datasets,
+)

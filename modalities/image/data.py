@@ -1,0 +1,57 @@
+"""The picture datasets: captions and questions over emoji art, a whole art style held out for the test.
+
+The folder has the layout of a user's own data, so it is an example of one too. The same packages give the same
+bytes. It knows neither encoder nor backbone.
+"""
+
+import json
+from pathlib import Path
+
+from tqdm import tqdm
+
+from modalities.assets import build
+from modalities.base import TEXT, Dataset, Part, Sample, Task
+from modalities.image.pictures import Art
+from modalities.image.plan import VERSION, Split, plan
+
+SPLITS: tuple[Split, Split] = ("train", "test")
+
+
+def load(store: Path) -> list[Dataset]:
+    """`emoji-caption` and `emoji-qa`, fetched and drawn when they are missing."""
+    folder = build(store, VERSION, lambda folder: draw(Art(store), folder), kind="data")
+    samples = {split: read(folder, split) for split in SPLITS}
+
+    def of(task: Task, split: Split) -> tuple[Sample, ...]:
+        return tuple(sample for sample in samples[split] if sample.task == task)
+
+    tasks: tuple[Task, Task] = ("caption", "qa")
+    return [Dataset(f"emoji-{task}", task, of(task, "train"), of(task, "test")) for task in tasks]
+
+
+def draw(art: Art, folder: Path) -> None:
+    """Fill a folder with the pictures and the two splits."""
+    plans = {split: plan(art.has, split) for split in SPLITS}
+    with tqdm(desc="drawing pictures", total=sum(map(len, plans.values())), unit="picture") as bar:
+        for split, items in plans.items():
+            (folder / split).mkdir()
+            for item in items:
+                art.draw(item.picture).save(folder / split / f"{item.name}.png")
+                bar.update()
+            lines = [json.dumps(line, ensure_ascii=False) for item in items for line in item.lines]
+            (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def read(folder: Path, split: Split) -> list[Sample]:
+    """The samples of a split, as they stand in its file."""
+    lines = (json.loads(line) for line in (folder / f"{split}.jsonl").read_text("utf-8").splitlines())
+    return [
+        Sample(
+            line["id"],
+            line["task"],
+            (Part("image", folder / line["media"]), Part(TEXT, line["question"])),
+            tuple(line["answers"]),
+            line["topic"],
+        )
+        for line in lines
+    ]

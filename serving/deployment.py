@@ -1,0 +1,146 @@
+"""A deployment: checkpoint, embedder and engine as one immutable whole. A request holds one from start to end.
+
+Encoders and tokenizers run in threads of their own, never in the event loop. It knows no HTTP, and not whether
+it is the one that is live.
+
+Shapes: T = tokens, D = backbone width.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+
+from modalities.assemble import assemble
+from modalities.base import TEXT, BadMedia, Part
+from modalities.checkpoint import Checkpoint, Store, StoreError
+from modalities.embedder import Embedded, Embedder
+from modalities.mllm import MLLM
+from serving.engine import Engine, Sampling, check
+from serving.transformers_engine import TransformersEngine
+from serving.words import Words
+
+ENGINES = ("transformers",)
+
+_EMBEDDING = ThreadPoolExecutor(2, thread_name_prefix="embed")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a request cost. `prompt_tokens` counts the media's tokens in, `media_tokens` says whose they are."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    media_tokens: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of an answer. The last one, and only that, has a finish_reason and the usage."""
+
+    text: str
+    finish_reason: Literal["stop", "length"] | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What answers. Replaced as a whole, never changed."""
+
+    checkpoint: Checkpoint
+    embedder: Embedder
+    engine: Engine
+
+    async def embed(self, prompt: Sequence[Part]) -> Embedded:
+        """The prompt as embeddings. Raises BadMedia, UnknownModality and PromptTooLong."""
+        return await asyncio.get_running_loop().run_in_executor(_EMBEDDING, self._embed, prompt)
+
+    async def generate(self, prompt: Embedded, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        """The answer, piece by piece. Close it to stop early: its place in the engine is free at the next step."""
+        room = self.embedder.max_tokens - len(prompt.embeds)
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        words, count = Words(self.embedder.tokenizer, sampling.stop), 0
+        async with aclosing(self.engine.stream(prompt.embeds, sampling)) as tokens:
+            async for token in tokens:
+                count += 1
+                if piece := words.feed(token):
+                    yield Chunk(piece)
+                if words.stopped:
+                    break
+        cut = count == sampling.max_tokens and not words.stopped
+        usage = Usage(len(prompt.embeds), count, prompt.media_tokens)
+        yield Chunk(words.end(), "length" if cut else "stop", usage)
+
+    async def stream(self, prompt: Sequence[Part], sampling: Sampling) -> AsyncGenerator[Chunk, None]:
+        """Embed, then generate."""
+        async with aclosing(self.generate(await self.embed(prompt), sampling)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def answers(
+        self,
+        prompts: Sequence[Sequence[Part]],
+        sampling: Sampling,
+        progress: Callable[[], object] | None = None,
+    ) -> list[str]:
+        """The whole answer to each prompt. All are embedded first, then start at once: the same every time."""
+
+        async def answer(embedded: Embedded) -> str:
+            async with aclosing(self.generate(embedded, sampling)) as chunks:
+                text = "".join([chunk.text async for chunk in chunks])
+            if progress is not None:
+                progress()
+            return text
+
+        embedded = [await self.embed(prompt) for prompt in prompts]
+        tasks = [asyncio.create_task(answer(one)) for one in embedded]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def close(self) -> None:
+        """Stop the engine."""
+        await self.engine.close()
+
+    def _embed(self, prompt: Sequence[Part]) -> Embedded:
+        embedded = self.embedder.embed(prompt)
+        try:
+            check(embedded.embeds, self.embedder.width, self.embedder.max_tokens)
+        except ValueError as error:
+            raise BadMedia(str(error)) from None
+        return embedded
+
+
+def load(store: Store, checkpoint: str, engine: str = "transformers") -> Deployment:
+    """A checkpoint from the store, ready to serve: everything is read, hashed and tried before it is shown.
+
+    Raises StoreError when a file is damaged or does not fit. Blocking.
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"No engine {engine!r}; there is: {', '.join(ENGINES)}.")
+    manifest = store.load(checkpoint)
+    model = assemble(store, manifest)
+    _try(manifest.id, model)
+    return Deployment(manifest, model.embedder, TransformersEngine(model.llm, end_ids(model)))
+
+
+def end_ids(model: MLLM) -> set[int]:
+    """The tokens that end an answer, from wherever a backbone says so."""
+    sources = (model.llm.generation_config.eos_token_id, model.embedder.tokenizer.eos_token_id)
+    return {one for ids in sources for one in (ids if isinstance(ids, list) else [ids]) if one is not None}
+
+
+@torch.inference_mode()
+def _try(checkpoint: str, model: MLLM) -> None:
+    """One real step: weights that fit by shape can still be no numbers."""
+    embeds = model.embedder.embed([Part(TEXT, "?")]).embeds  # (T, D)
+    logits = model.llm(inputs_embeds=embeds[None], use_cache=False, logits_to_keep=1).logits
+    weights = [*model.embedder.connectors.parameters(), logits]
+    if not all(one.isfinite().all() for one in weights):
+        raise StoreError(f"{checkpoint}: its weights give numbers that are not finite; restore or retrain it.")

