@@ -26,6 +26,9 @@ from modalities.mllm import MLLM
 def warm_start(model: MLLM, name: str, samples: Sequence[Sample], settings: Warm, seed: int) -> Curve:
     """Fit one connector to the words of the samples about its media; nothing else moves."""
     groups = [group for group in by_media(samples) if len(_media(group[0])) == 1]
+    if not groups:
+        return Curve("warm start")
+    media = [_media(group[0])[0] for group in groups]
     bags = [_words(model, group) for group in groups]
     frequency = Counter(word for bag in bags for word in bag)
     vocabulary = {word: place for place, word in enumerate(sorted(frequency))}
@@ -39,7 +42,8 @@ def warm_start(model: MLLM, name: str, samples: Sequence[Sample], settings: Warm
     curve = Curve("warm start", samples=settings.epochs * len(groups))
     with tqdm(plan, desc="warm start", unit="step") as bar:
         for order in bar:
-            hits = torch.stack([_hits(model, name, groups[index], table, settings.temperature) for index in order])
+            tokens = model.tokens([media[index] for index in order])
+            hits = torch.stack([_hits(one, table, settings.temperature) for one in tokens])  # (B, V)
             targets = _targets([bags[index] for index in order], vocabulary, rarity).to(hits.device)  # (B, V)
             loss = -(targets * hits.log()).sum(-1).mean()
             loss.backward()
@@ -53,11 +57,10 @@ def warm_start(model: MLLM, name: str, samples: Sequence[Sample], settings: Warm
     return curve
 
 
-def _hits(model: MLLM, name: str, group: Sequence[Sample], table: Tensor, temperature: float) -> Tensor:
-    """How much of a file's tokens lands on each word, (V,)."""
-    features = model.embedder.media(_media(group[0])[0])  # (T, F); T may differ from file to file
-    tokens = torch.nn.functional.normalize(model.embedder.project(name, features[None])[0].float(), dim=-1)  # (T, D)
-    return (temperature * tokens @ table.T).softmax(-1).mean(0)
+def _hits(tokens: Tensor, table: Tensor, temperature: float) -> Tensor:
+    """How much of a file's tokens (T, D) lands on each word, (V,)."""
+    aimed = torch.nn.functional.normalize(tokens.float(), dim=-1) @ table.T  # (T, V)
+    return (temperature * aimed).softmax(-1).mean(0)
 
 
 def _media(sample: Sample) -> list[Part]:

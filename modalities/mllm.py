@@ -112,25 +112,25 @@ class MLLM(nn.Module):
             return torch.tensor(values, device=self.device)  # (B, L)
 
         embeds = self.embedder.table(padded("ids", 0)).clone()  # (B, L, D)
-        for index, start, tokens in self._media(rows):
+        media = [(index, start, part) for index, row in enumerate(rows) for start, part in row.media]
+        for (index, start, _), tokens in zip(media, self.tokens([part for _, _, part in media]), strict=True):
             embeds[index, start : start + len(tokens)] = tokens
         segments = padded("segments", -1)  # (B, L)
         same = (segments[:, None, :] == segments[:, :, None]) | (segments[:, None, :] == 0)  # (B, L, L)
         mask = (same & torch.ones(longest, longest, dtype=torch.bool, device=self.device).tril())[:, None]
         return embeds, mask, padded("positions", 0), padded("labels", IGNORED)  # mask: (B, 1, L, L)
 
-    def _media(self, rows: Sequence[Row]) -> list[tuple[int, int, Tensor]]:
-        """Each media part's row, place and tokens (T, D); one connector pass for all of a kind and length."""
-        alike: dict[tuple[str, int], list[tuple[int, int, Tensor]]] = defaultdict(list)
-        for index, row in enumerate(rows):
-            for start, part in row.media:
-                features = self.embedder.media(part)  # (T, F)
-                alike[part.modality, len(features)].append((index, start, features))
-        out = []
+    def tokens(self, parts: Sequence[Part]) -> list[Tensor]:
+        """Each media part's tokens, (T, D); one connector pass for all of a kind and length."""
+        features = [self.embedder.media(part) for part in parts]  # (T, F) each
+        alike: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for place, (part, one) in enumerate(zip(parts, features, strict=True)):
+            alike[part.modality, len(one)].append(place)
+        out: dict[int, Tensor] = {}
         for (name, _), places in alike.items():
-            tokens = self.embedder.project(name, torch.stack([features for _, _, features in places]))  # (B, T, D)
-            out += [(index, start, one) for (index, start, _), one in zip(places, tokens, strict=True)]
-        return out
+            projected = self.embedder.project(name, torch.stack([features[place] for place in places]))  # (B, T, D)
+            out |= zip(places, projected, strict=True)
+        return [out[place] for place in range(len(parts))]
 
 
 def _lead(sample: Sample) -> tuple[Part, ...]:

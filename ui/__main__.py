@@ -6,6 +6,7 @@ Exit code 2 is wrong use.
 import argparse
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -15,6 +16,12 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve the page until stopped."""
     options = _options(argv)
+    try:  # before seconds go into imports
+        socket.create_server((options.host, options.port)).close()
+    except (OSError, OverflowError):
+        where = f"{options.host} port {options.port}"
+        print(f"error: Cannot listen on {where}; stop what uses it, or choose another --port.", file=sys.stderr)
+        return 2
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -23,10 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ |= {"GRADIO_TEMP_DIR": uploads, "GRADIO_ANALYTICS_ENABLED": "False"}
         from ui.serve import serve
 
-        try:
-            serve(options.server, os.environ.get("POLYMERA_API_KEY"), options.host, options.port, stopped)
-        except OSError:
-            return _wrong(f"Cannot listen on {options.host} port {options.port}; choose another --port.")
+        serve(options.server, os.environ.get("POLYMERA_API_KEY"), options.host, options.port, stopped)
     return 0
 
 
@@ -46,11 +50,6 @@ def _url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise argparse.ArgumentTypeError("give a URL such as http://127.0.0.1:8000")
     return text
-
-
-def _wrong(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return 2
 
 
 if __name__ == "__main__":

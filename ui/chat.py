@@ -30,16 +30,14 @@ class Chat:
         self.answering: dict[str, asyncio.Task[None]] = {}  # by browser session
 
     async def refresh(self, seen: Live | str | None) -> tuple[Any, Any, Any]:
-        """Every two seconds: header and offer follow the live checkpoint. A swap is announced."""
+        """Every two seconds: header and offer follow the live checkpoint."""
         try:
             now: Live | str = await self.client.live()
         except ServerError as error:
             now = str(error)
         if now == seen:
             return gr.skip(), gr.skip(), gr.skip()
-        if isinstance(now, Live) and isinstance(seen, Live) and now.checkpoint != seen.checkpoint:
-            gr.Info(page.swap(seen, now), title="A new checkpoint is live", duration=8)
-        return now, page.header(now), page.offer(now)
+        return now, page.header(now, seen), page.offer(now)
 
     async def drop(self, files: list[str], talk: Conversation) -> tuple[Any, Any]:
         """Files were dropped: shows them at once. A refused one gets a sentence instead."""
@@ -57,9 +55,7 @@ class Chat:
                     talk.show(Shown(media, await asyncio.to_thread(preview, path, media.display)))
         return page.messages(talk), page.about(talk)
 
-    async def send(
-        self, text: str, talk: Conversation, request: gr.Request
-    ) -> AsyncGenerator[tuple[Any, Any], None]:
+    async def send(self, text: str, talk: Conversation, request: gr.Request) -> AsyncGenerator[tuple[Any, Any], None]:
         """Asks, and shows the answer as it is written until it ends, fails or is stopped."""
         session = str(request.session_hash)
         question = None if session in self.answering else talk.ask(text)
@@ -85,11 +81,11 @@ class Chat:
         if writing := self.answering.get(str(request.session_hash)):
             writing.cancel()
 
-    async def restart(self, request: gr.Request) -> tuple[Any, Any, Any]:
-        """A new, empty conversation."""
+    async def restart(self, talk: Conversation, request: gr.Request) -> tuple[Any, Any]:
+        """Begins anew; an answer that is still being written has nowhere to go."""
         await self.stop(request)
-        talk = Conversation()
-        return talk, page.messages(talk), page.about(talk)
+        talk.clear()
+        return page.messages(talk), page.about(talk)
 
     async def forget(self, talk: Conversation) -> Any:
         """The next question is about no file."""
@@ -158,7 +154,7 @@ def build(client: Client) -> gr.Blocks:
         attach.upload(chat.drop, [attach, talk], [board, about], concurrency_limit=None, **bound)
         box.submit(chat.send, [box, talk], [box, board], concurrency_limit=None, trigger_mode="multiple", **bound)
         box.stop(chat.stop, queue=False, **bound)
-        restart.click(chat.restart, None, [talk, board, about], queue=False, **bound)
+        restart.click(chat.restart, [talk], [board, about], queue=False, **bound)
         about.click(chat.forget, [talk], [about], queue=False, **bound)
         blocks.unload(chat.stop)
     return blocks

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 # A model on two cores may think for a while before its first token; a dead server is noticed at once.
 TIMEOUT = httpx.Timeout(5, read=300)
@@ -102,7 +102,7 @@ class Client:
             raise ServerError(f"The server at {self.server} took too long to answer. Please try again.") from None
         except (httpx.TransportError, httpx.StreamError):
             raise ServerError("The connection to the server broke off. Please send your question again.") from None
-        except (ValidationError, ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             raise ServerError(
                 f"What answers at {self.server} does not speak as a Polymera server does; check --server."
             ) from None

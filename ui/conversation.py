@@ -69,6 +69,11 @@ class Conversation:
         """The next question is about no file. What was shown stays on the page."""
         self.about, self.fresh = (), False
 
+    def clear(self) -> None:
+        """Begins anew."""
+        self.turns.clear()
+        self.forget()
+
     def ask(self, text: str) -> Question | None:
         """Adds a question and the empty turn of its answer; None when there is nothing to ask."""
         words = text.strip() or (DEFAULT_QUESTION if self.fresh else "")

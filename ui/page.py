@@ -8,23 +8,22 @@ import gradio as gr
 from ui.client import Live
 from ui.conversation import Conversation, Shown, Turn
 from ui.media import megabytes
+from ui.theme import MARK
 
 WELCOME = "### What would you like to ask about?\n\nDrop a file anywhere on this page, or just start to write."
 ANGLED = (60, 68, None)  # degrees: from above and aside, so that a shape shows its depth at once
-MARK = (
-    '<svg class="mark" viewBox="0 0 32 32" aria-hidden="true"><circle cx="12" cy="12" r="9"/>'
-    '<circle cx="20" cy="12" r="9"/><circle cx="16" cy="20" r="9"/></svg>'
-)
 
 
-def header(now: Live | str | None) -> str:
+def header(now: Live | str | None, before: Live | str | None = None) -> str:
     """The name, and beside it what is live: a checkpoint with its senses, or why there is none."""
     match now:
         case Live():
-            senses = "".join(f"<li>{escape(sense.name)}</li>" for sense in now.modalities)
+            old = before if isinstance(before, Live) else now
+            marks = {sense.name: "new" for sense in now.modalities} | {sense.name: "" for sense in old.modalities}
+            senses = "".join(f'<li class="{marks[s.name]}">{escape(s.name)}</li>' for s in now.modalities)
             status = (
                 f'<span class="dot live"></span><code aria-label="Live checkpoint">{escape(now.checkpoint)}</code>'
-                f'<ul class="senses" aria-label="Senses"><li>text</li>{senses}</ul>'
+                f'<ul aria-label="Senses"><li>text</li>{senses}</ul>'
             )
         case None:
             status = '<span class="dot"></span><span>Looking for the server …</span>'
@@ -44,15 +43,6 @@ def offer(now: Live | str) -> str:
         for sense in now.modalities
     )
     return f'<ul aria-label="Files it takes" data-accept="{escape(suffixes)}">{kinds}</ul>'
-
-
-def swap(before: Live, now: Live) -> str:
-    """What a swap changed, as a sentence."""
-    old, new = ({sense.name for sense in live.modalities} for live in (before, now))
-    gained, lost = sorted(new - old), sorted(old - new)
-    changes = [f"now understands {', '.join(gained)}"] if gained else []
-    changes += [f"no longer understands {', '.join(lost)}"] if lost else []
-    return f"{now.checkpoint} answers from here on{'; it ' + ' and '.join(changes) if changes else ''}."
 
 
 def messages(talk: Conversation) -> list[dict[str, Any]]:
@@ -77,7 +67,7 @@ def ready() -> Any:
 
 
 def _content(turn: Turn) -> list[Any]:
-    """What stands in a bubble: a file above its name, a question, or an answer above its footer. page.css styles each."""
+    """What stands in a bubble: a file above its name, a question, or an answer above its maker; page.css styles it."""
     if turn.shown:
         return _file(turn.shown)
     if turn.role == "user":

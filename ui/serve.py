@@ -5,7 +5,7 @@ import threading
 
 from ui.chat import build
 from ui.client import Client
-from ui.theme import HEAD, JS, theme
+from ui.theme import HEAD, ICON, JS, theme
 
 MAX_FILE = "256mb"  # what the page takes; the server's own limit for each kind is stated and checked on the page
 
@@ -20,6 +20,7 @@ def serve(server: str, api_key: str | None, host: str, port: int, stopped: threa
         quiet=True,
         theme=theme(),
         head=HEAD,
+        favicon_path=ICON,
         js=JS,
         footer_links=[],
         max_file_size=MAX_FILE,

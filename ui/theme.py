@@ -9,6 +9,8 @@ import gradio as gr
 
 HERE = Path(__file__).parent
 HEAD = f"<style>{(HERE / 'page.css').read_text(encoding='utf-8')}</style>"
+ICON = HERE / "mark.svg"
+MARK = ICON.read_text(encoding="utf-8")
 JS = (HERE / "page.js").read_text(encoding="utf-8")
 
 INK = gr.themes.Color(

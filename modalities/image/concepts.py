@@ -6,7 +6,7 @@ The table is concepts.toml. It knows no picture and no question.
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 NUMBERS = ("no", "one", "two", "three")
@@ -52,8 +52,9 @@ class Concept:
     def confusable(self, other: "Concept") -> bool:
         """Whether "is this (other)?" has no clear answer for this one."""
         related = (self.general or other.general) and self.kind == other.kind
-        return related or bool(self._words() & other._words())
+        return related or not self._words.isdisjoint(other._words)
 
+    @cached_property
     def _words(self) -> set[str]:
         text = " ".join((self.noun, self.plural or "", *self.labels)).lower()
         return set(re.findall(r"[a-zñ'’-]+", text)) - SMALL

@@ -64,7 +64,8 @@ def caption(concept: Concept, random: Random) -> Asked:
 def scene(one: Concept, count: int, relation: str, other: Concept, random: Random) -> Asked:
     """Captions of `count` of one thing beside, above or below another."""
     words = {"a": one.several(count), "b": other.name, "relation": relation, "inverse": INVERSE[relation]}
-    return random.choice(DESCRIBE), _shuffled([phrase.format(**words) for phrase in TWO], random)
+    captions = _shuffled([phrase.format(**words) for phrase in TWO], random)
+    return random.choice(DESCRIBE), captions
 
 
 def kind(concept: Concept, random: Random) -> Asked:

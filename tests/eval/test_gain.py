@@ -143,14 +143,3 @@ def test_the_readable_table_is_aligned(paper: dict[str, Any]) -> None:
     assert len(rows) == 8
     assert len({row.rindex(".") for row in rows}) == 1
     assert " ".join(rows[-1].split()) == "MERA (10%) 100.00 88.03 88.13 97.52 93.42 6.25 77.97 pointcloud"
-        "MERA",
-        "(10%)",
-        "100.00",
-        "88.03",
-        "88.13",
-        "97.52",
-        "93.42",
-        "6.25",
-        "77.97",
-        "pointcloud",
-    ]

@@ -11,8 +11,10 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import transformers
 from typer.testing import CliRunner
 
 from modalities import packages
@@ -126,6 +128,7 @@ def test_an_override_that_names_no_file_is_an_error(tmp_path: Path, monkeypatch:
 SLOW_BUILD = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from modalities.assets import build
 def make(folder):
     (folder / "half").write_text("written")
@@ -218,12 +221,10 @@ def test_fetching_ahead_of_time_is_quick_once_all_is_there(shared_store: Path, m
 
 
 def test_the_backbone_is_a_hugging_face_folder_that_speaks(shared_store: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     folder = backbone(shared_store, SMOLLM2)
     assert folder == shared_store / "assets" / SMOLLM2
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     question = [{"role": "user", "content": "What is the capital of France?"}]
     prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     answer = model.generate(**prompt, max_new_tokens=8, do_sample=False)[0]

@@ -182,7 +182,8 @@ def test_the_weights_see_what_is_in_a_picture(encoder: ImageEncoder, shared_stor
 
     def features(style: str, label: str) -> torch.Tensor:
         picture = Picture(style, WHITE, (Placed(label, 130, 130, 220),))
-        return encoder([np.asarray(art.draw(picture))])[0].mean(0)  # (F,)
+        tokens: torch.Tensor = encoder([np.asarray(art.draw(picture))])[0]  # (T, F)
+        return tokens.mean(0)
 
     labels = ("bicycle", "strawberry", "elephant", "guitar")
     known = torch.stack([features("noto", label) for label in labels])

@@ -1,7 +1,9 @@
 """What the page can show of a file, made from real files and read back."""
 
-import io
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +11,12 @@ import trimesh
 from numpy.typing import NDArray
 from PIL import Image
 
-from ui import preview as module
-from ui.preview import preview
+from ui.preview import SIDE, preview
+from ui.solid import POINTS
 
 
-def back(view: Path | None) -> trimesh.Trimesh:
-    """The mesh in a GLB."""
+def back(view: Path | None) -> Any:
+    """The mesh in a GLB; what it looks like has many types."""
     assert view is not None
     assert view.suffix == ".glb"
     scene = trimesh.load_scene(view)
@@ -22,7 +24,7 @@ def back(view: Path | None) -> trimesh.Trimesh:
     return next(iter(scene.geometry.values()))
 
 
-def colours(mesh: trimesh.Trimesh) -> NDArray[np.uint8]:
+def colours(mesh: Any) -> NDArray[np.uint8]:
     """The colour of each vertex."""
     return np.asarray(mesh.visual.vertex_attributes["color"])[:, :3]
 
@@ -55,13 +57,34 @@ def test_a_single_point_can_be_seen(tmp_path: Path) -> None:
 
 
 def test_a_large_cloud_is_thinned(tmp_path: Path) -> None:
-    mesh = back(preview(cloud(tmp_path / "a.ply", points=module.POINTS + 1000), "model"))
-    assert len(mesh.faces) == module.POINTS * 8
+    mesh = back(preview(cloud(tmp_path / "a.ply", points=POINTS + 1000), "model"))
+    assert len(mesh.faces) == POINTS * 8
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.xyz", "ascii.pcd", "binary.pcd"])
+def test_formats_that_hold_points_alone_keep_their_colours(tmp_path: Path, name: str) -> None:
+    points = np.array([[0, 0, 0], [1, 0, 0], [0, 2, 0]], np.float32)
+    path = tmp_path / name
+    if name == "a.npy":
+        np.save(path, np.column_stack([points, np.tile([0, 1, 0], (3, 1))]))
+    elif name == "a.xyz":
+        np.savetxt(path, np.column_stack([points, np.tile([0, 255, 0], (3, 1))]))
+    else:
+        packed = np.full((3, 1), 0x00FF00, np.uint32).view(np.float32)
+        head = "VERSION .7\nFIELDS x y z rgb\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\nPOINTS 3\nDATA "
+        table = np.column_stack([points, packed])
+        body = "\n".join(" ".join(repr(float(x)) for x in row) for row in table).encode()
+        path.write_bytes(f"{head}{path.stem}\n".encode() + (body if path.stem == "ascii" else table.tobytes()))
+    mesh = back(preview(path, "model"))
+    assert len(mesh.faces) == 3 * 8
+    assert (colours(mesh) == [0, 255, 0]).all()
 
 
 def test_points_that_are_no_numbers_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "a.ply"
-    header = "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+    header = (
+        "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+    )
     path.write_text(header + "0 0 0\nnan 0 0\n1 1 1\n")
     mesh = back(preview(path, "model"))
     assert len(mesh.faces) == 2 * 8
@@ -79,9 +102,10 @@ def test_a_mesh_stays_a_mesh_and_is_not_bare_metal(tmp_path: Path, name: str) ->
 
 def test_a_material_of_its_own_is_kept(tmp_path: Path) -> None:
     material = trimesh.visual.material.PBRMaterial(baseColorFactor=[0, 255, 0, 255], metallicFactor=0.25)
-    mesh = trimesh.creation.box()
-    mesh.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)), material=material)
-    mesh.export(tmp_path / "a.glb")
+    visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)), material=material)
+    box = trimesh.creation.box()
+    box.visual = visual
+    box.export(tmp_path / "a.glb")
     assert back(preview(tmp_path / "a.glb", "model")).visual.material.metallicFactor == 0.25
 
 
@@ -103,14 +127,14 @@ def test_a_model_cannot_pull_in_its_neighbours(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_made_small_upright_and_common(tmp_path: Path) -> None:
-    picture = Image.new("RGB", (4000, 2000), "blue")
+    picture = Image.new("RGB", (1600, 800), "blue")
     exif = picture.getexif()
     exif[0x0112] = 6  # the camera was turned
     picture.save(tmp_path / "a.tiff", exif=exif)
     view = preview(tmp_path / "a.tiff", "image")
     assert view is not None
     with Image.open(view) as shown:
-        assert (shown.format, shown.size) == ("WEBP", (module.SIDE // 2, module.SIDE))
+        assert (shown.format, shown.size) == ("WEBP", (SIDE // 2, SIDE))
 
 
 def test_what_is_transparent_stays_so(tmp_path: Path) -> None:
@@ -124,9 +148,9 @@ def test_what_is_transparent_stays_so(tmp_path: Path) -> None:
 def test_a_giant_and_a_false_picture_have_no_preview(tmp_path: Path) -> None:
     (tmp_path / "false.png").write_text("not a picture")
     assert preview(tmp_path / "false.png", "image") is None
-    buffer = io.BytesIO()
-    Image.new("1", (20_000, 10_000)).save(buffer, "PNG")
-    (tmp_path / "giant.png").write_bytes(buffer.getvalue())
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 10_000, 1, 0, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (tmp_path / "giant.png").write_bytes(start)
     assert preview(tmp_path / "giant.png", "image") is None
 
 
