@@ -95,9 +95,7 @@ def _publish(
     files = {f"connectors/{path.name}": path for path in connectors.iterdir()}
     if before:
         old = {delta.path for delta in before.deltas}
-        files |= {
-            path: store.folder(before.id) / path for path in before.files if str(Path(path).parent) in old
-        }
+        files |= {path: store.folder(before.id) / path for path in before.files if str(Path(path).parent) in old}
     new: list[Delta] = [delta for delta in stage.deltas if not before or delta not in before.deltas]
     if new and stage.delta:
         files |= {f"{stage.name}/{path.name}": path for path in stage.delta.iterdir()}

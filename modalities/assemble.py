@@ -73,7 +73,9 @@ def fold(llm: nn.Module, adapter: Path, scale: float) -> None:
         weight = weights.get(f"{name}.weight")
         a, b = tensors[key], tensors.get(key.replace(".lora_A.", ".lora_B."))
         if weight is None or b is None or weight.shape != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
-            raise StoreError(f"{adapter.name}: the adapter of {name} does not fit the backbone; restore the checkpoint.")
+            raise StoreError(
+                f"{adapter.name}: the adapter of {name} does not fit the backbone; restore the checkpoint."
+            )
         # The product is taken at the weights' own precision and on the CPU: the same bits everywhere it runs.
         weight += (factor * (b.to(weight.dtype) @ a.to(weight.dtype))).to(weight.device)  # (out, in)
 
@@ -85,7 +87,9 @@ def load_connector(connector: nn.Module, path: Path) -> None:
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if wanted != found:
         odd = sorted(set(wanted.items()) ^ set(found.items()))[0][0]
-        raise StoreError(f"Connector {path.stem}: {odd} does not fit this modality's connector; restore the checkpoint.")
+        raise StoreError(
+            f"Connector {path.stem}: {odd} does not fit this modality's connector; restore the checkpoint."
+        )
     connector.load_state_dict(tensors)
 
 
@@ -95,7 +99,9 @@ def save_connectors(connectors: Mapping[str, nn.Module], folder: Path, dtype: to
     for name, connector in connectors.items():
         trained = {key for key, _ in connector.named_parameters()}
         state = connector.state_dict()
-        save_file({k: _as(v, dtype if k in trained else None) for k, v in state.items()}, folder / f"{name}.safetensors")
+        save_file(
+            {k: _as(v, dtype if k in trained else None) for k, v in state.items()}, folder / f"{name}.safetensors"
+        )
 
 
 def encoders(modalities: Sequence[Modality], embedder: Embedder) -> dict[str, str]:

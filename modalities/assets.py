@@ -162,8 +162,8 @@ def _download(package: Package, folder: Path) -> Path:
     try:
         with tqdm(desc=f"fetching {package}", total=package.size or None, unit="B", unit_scale=True, delay=0.5) as bar:
             while _poll(client) is None:
-                bar.update(min(_bytes_under(folder), package.size) - bar.n)
-            bar.update(package.size - bar.n)
+                bar.update(max(0, min(_bytes_under(folder), bar.total or sys.maxsize) - bar.n))
+            bar.update((bar.total or bar.n) - bar.n)
     finally:
         client.kill()
         client.wait()

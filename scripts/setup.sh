@@ -19,8 +19,12 @@ if [[ $made == "$wanted $PWD" ]] && runs; then exit 0; fi
 "$python" -c 'import ensurepip' 2>/dev/null ||
     fail "'$python' cannot make a virtual environment; install the Debian package python3-venv."
 
-echo "Setting up .venv from requirements.lock: once, some minutes; later runs need no network." >&2
 if [[ $made != *" $PWD" ]] || ! runs; then rm -rf .venv; fi # cut short, moved, or its Python is gone
+if [[ -d .venv ]]; then
+    echo "Bringing .venv up to date." >&2
+else
+    echo "Setting up .venv from requirements.lock: once, some minutes; later runs need no network." >&2
+fi
 rm -f "$stamp"
 [[ -d .venv ]] || "$python" -m venv .venv
 .venv/bin/python -m pip install --disable-pip-version-check --no-deps -r requirements.lock

@@ -9,7 +9,7 @@ VALUES = {
     "lora": {"rank": 4, "alpha": 8},
     "warm": {"epochs": 1},
     "align": {"batch": 16, "lr_connector": 1e-3, "share": 0.5},
-    "tune": {"batch": 16, "lr_connector": 1e-2, "lr_llm": 2e-2, "epochs": 4},
+    "tune": {"batch": 16, "lr_connector": 1e-2, "lr_llm": 2e-2, "epochs": 8},
     "realign": {"batch": 16, "lr_connector": 1e-3},
 }
 PICO = Recipe.model_validate(VALUES)
@@ -28,7 +28,7 @@ share = 0.5
 [tune]
 lr_connector = 1e-2
 lr_llm = 2e-2
-epochs = 4
+epochs = 8
 [realign]
 lr_connector = 1e-3
 """

@@ -92,8 +92,8 @@ def test_a_running_server_learns_a_modality_while_it_answers(
     client.start()
     try:
         made = extend(
-            "add-modality", PULSE, "--recipe", recipe, "--store", taught.root, "--deploy", server.url, "--policy", lenient,
-            "--json",
+            "add-modality", PULSE, "--recipe", recipe, "--store", taught.root,
+            "--deploy", server.url, "--policy", lenient, "--json",
         )  # fmt: skip
     finally:
         stop.set()
@@ -142,7 +142,7 @@ def test_an_expert_is_the_denominator_of_forward_gain(
     second = extend("add-modality", PULSE, "--recipe", recipe, "--store", taught.root, "--json").json["checkpoint"]
     extend("gate", second, "--store", taught.root, "--policy", lenient)
     report = json.loads((taught.folder(second) / "report.json").read_text())
-    assert set(report["experts"]) == {"tone", "pulse"}
+    assert set(report["experts"]) == {"tone", "pulse"}, report["unscored"]
     assert report["gains"]["forward"] is not None
 
 
@@ -155,7 +155,9 @@ def test_a_user_s_own_folder_is_learned_and_kept(
         lines = []
         for seed in seeds:
             (mine / f"{seed}.pulse").write_bytes(pico.tone(seed))
-            lines.append({"id": f"c{seed}", "task": "caption", "media": f"{seed}.pulse", "answers": ["a pulse of mine"]})
+            lines.append(
+                {"id": f"c{seed}", "task": "caption", "media": f"{seed}.pulse", "answers": ["a pulse of mine"]}
+            )
         (mine / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
     words = ("add-modality", PULSE, "--data", mine, "--recipe", recipe, "--store", taught.root, "--json")
     made = extend(*words)
@@ -164,7 +166,9 @@ def test_a_user_s_own_folder_is_learned_and_kept(
         file.unlink()
     extend("gate", made.json["checkpoint"], "--store", taught.root, "--policy", lenient)
     report = json.loads((taught.folder(made.json["checkpoint"]) / "report.json").read_text())
-    assert any(name.startswith("my-pulses") for name in report["scores"]["pulse"]), "It is tested on that folder's test."
+    assert any(name.startswith("my-pulses") for name in report["scores"]["pulse"]), (
+        "It is tested on that folder's test."
+    )
 
 
 def free_port() -> int:

@@ -25,7 +25,9 @@ def logits(llm: object) -> Tensor:
 
 
 @pytest.mark.parametrize("stages", [2, 3, 4])
-def test_the_folded_llm_equals_the_full_weight_average_in_float64(pico_store: Store, tmp_path: Path, stages: int) -> None:
+def test_the_folded_llm_equals_the_full_weight_average_in_float64(
+    pico_store: Store, tmp_path: Path, stages: int
+) -> None:
     adapters = [tmp_path / f"{number}" for number in range(1, stages + 1)]
     for number, adapter in enumerate(adapters, start=1):
         pico.adapter(adapter, seed=number)

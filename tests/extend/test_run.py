@@ -22,6 +22,8 @@ from tests import pico
 from tests.extend.recipes import PICO
 
 TONE, PULSE = "tests.toy.tone", "tests.toy.pulse"
+SERVER = multiprocessing.get_context("forkserver")  # torch is imported once, and no thread is forked away
+SERVER.set_forkserver_preload(["extend.run", "extend.methods.mera", "transformers.models.llama", "tests.toy.pulse"])
 
 
 @pytest.fixture
@@ -41,12 +43,16 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str, str]:
 
 
 def bits(model: MLLM) -> dict[str, Tensor]:
-    encoders = {f"encoder.{name}.{k}": v for name, e in model.embedder._encoders.items() for k, v in e.state_dict().items()}
+    encoders = {
+        f"encoder.{name}.{k}": v for name, e in model.embedder._encoders.items() for k, v in e.state_dict().items()
+    }
     return {name: value.clone() for name, value in model.state_dict().items()} | encoders
 
 
 def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
-    return {name.rpartition(".")[0] for name in after if name not in before or not torch.equal(before[name], after[name])}
+    return {
+        name.rpartition(".")[0] for name in after if name not in before or not torch.equal(before[name], after[name])
+    }
 
 
 @pytest.fixture
@@ -154,7 +160,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_id(
     copy = Store(tmp_path / "store")
     shutil.copytree(store.root, copy.root, ignore=shutil.ignore_patterns(second))
 
-    process = multiprocessing.get_context("fork").Process(target=run.add, args=(copy, PULSE, PICO), kwargs={"parent": first})
+    process = SERVER.Process(target=run.add, args=(copy, PULSE, PICO), kwargs={"parent": first})
     process.start()
     deadline = time.monotonic() + 120
     while phase not in finished(copy.work) and process.is_alive() and time.monotonic() < deadline:

