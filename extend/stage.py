@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, cast
 
 from extend.data import StageData
 from extend.recipe import Recipe
@@ -69,7 +69,7 @@ def phase(step: Callable[Concatenate[Stage, Path, P], Curve | None]) -> Callable
                 (folder / DONE).write_text(json.dumps(asdict(curve) if curve else None))
         _restore(stage, saved)
 
-    return run
+    return cast(Callable[Concatenate[Stage, P], None], run)
 
 
 def _restore(stage: Stage, saved: Path) -> None:

@@ -15,6 +15,7 @@ from extend.stage import Stage, phase
 from extend.train import Curve, train
 from extend.warm import warm_start
 from modalities.base import Sample
+from modalities.connectors import Calibrated
 
 
 @phase
@@ -23,7 +24,7 @@ def warm(stage: Stage, _: Path) -> Curve | None:
     torch.manual_seed(stage.recipe.seed)
     connector = stage.model.embedder.add(stage.modality)
     media = [part for sample in stage.data.new for part in sample.prompt if part.modality == stage.modality.name]
-    if stage.recipe.calibrate and hasattr(connector, "calibrate"):
+    if stage.recipe.calibrate and isinstance(connector, Calibrated):
         seen = [stage.model.embedder.media(part).float() for part in dict.fromkeys(media)]
         connector.calibrate(torch.cat(seen), float(stage.model.embedder.table.weight.std()))
     if stage.recipe.warm is None:

@@ -7,7 +7,7 @@ the same list always gives the same bits. It knows neither training nor serving.
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -46,12 +46,14 @@ def assemble(store: Store, checkpoint: Checkpoint) -> MLLM:
 def bare(store: Store, base_llm: str, system: str | None) -> MLLM:
     """θ_0: the backbone alone, no modality learned."""
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # a bar for half a second of loading is noise
     folder = backbone(store.root, base_llm)
     llm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     embedder = Embedder(
         load_tokenizer(folder),
-        llm.get_input_embeddings(),
+        cast(nn.Embedding, llm.get_input_embeddings()),
         {},
         encoders=lambda modality: modality.encoder(store.root),
         context=llm.config.max_position_embeddings,
@@ -77,7 +79,7 @@ def fold(llm: nn.Module, adapter: Path, scale: float) -> None:
                 f"{adapter.name}: the adapter of {name} does not fit the backbone; restore the checkpoint."
             )
         # The product is taken at the weights' own precision and on the CPU: the same bits everywhere it runs.
-        weight += (factor * (b.to(weight.dtype) @ a.to(weight.dtype))).to(weight.device)  # (out, in)
+        weight.add_((factor * (b.to(weight.dtype) @ a.to(weight.dtype))).to(weight.device))  # (out, in)
 
 
 def load_connector(connector: nn.Module, path: Path) -> None:

@@ -3,8 +3,18 @@
 Shapes: B = batch, T = tokens, F = encoder width, D = backbone width.
 """
 
+from typing import Protocol, runtime_checkable
+
 import torch
 from torch import Tensor, nn
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A connector that adapts to its features' statistics and to the loudness of words before it is trained."""
+
+    def calibrate(self, features: Tensor, scale: float) -> None:
+        """Standardise to the features (N, F) of the training media; speak as loud as words do (`scale`)."""
 
 
 class MLP(nn.Module):

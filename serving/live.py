@@ -54,14 +54,18 @@ class Live:
         self._resident: list[_Resident] = []  # the current one, and those that still have leases
         self._before: list[str] = []  # what was live earlier in this process, newest last
         self._loading: str | None = None
+        self._failed: str | None = None  # what could not be loaded last
         self._retiring: set[asyncio.Task[None]] = set()
 
     @property
     def current(self) -> Deployment:
         """What is live. Raises NotReady."""
         if self._current is None:
-            doing = f"{self._loading} is being loaded" if self._loading else "no checkpoint is loaded"
-            raise NotReady(f"Not ready: {doing}; ask again soon.")
+            if self._loading is not None:
+                raise NotReady(f"Not ready: {self._loading} is being loaded; ask again soon.")
+            if self._failed is not None:
+                raise NotReady(f"Not ready: {self._failed} could not be loaded (the log says why); deploy another.")
+            raise NotReady("Not ready: no checkpoint is loaded; deploy one.")
         if (failure := self._current.deployment.engine.failure) is not None:
             raise NotReady(f"Not ready: {failure}")
         return self._current.deployment
@@ -138,6 +142,9 @@ class Live:
                 raise
             self._resident.append(new)
             self._current = new  # the swap
+        except BaseException:
+            self._failed = checkpoint
+            raise
         finally:
             self._loading = None
         log.info("live: %s (before: %s)", checkpoint, old.id if old else None)

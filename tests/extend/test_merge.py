@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from torch import Tensor
-from transformers import AutoModelForCausalLM
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM
 
 from modalities.assemble import bare, fold
 from modalities.checkpoint import Store
@@ -15,13 +15,14 @@ from tests import pico
 PROMPT = torch.tensor([[1, 40, 50, 60, 70, 80, 90, 100]])
 
 
-def load(store: Store, dtype: torch.dtype) -> AutoModelForCausalLM:
-    return AutoModelForCausalLM.from_pretrained(store.assets / "pico", dtype=dtype)
+def load(store: Store, dtype: torch.dtype) -> LlamaForCausalLM:
+    return LlamaForCausalLM.from_pretrained(store.assets / "pico", dtype=dtype)
 
 
-def logits(llm: object) -> Tensor:
+def logits(llm: nn.Module) -> Tensor:
     with torch.no_grad():
-        return llm(input_ids=PROMPT).logits.double()  # type: ignore[operator]
+        out: Tensor = llm(input_ids=PROMPT).logits.double()
+    return out
 
 
 @pytest.mark.parametrize("stages", [2, 3, 4])

@@ -205,6 +205,21 @@ def test_a_deploy_that_fails_leaves_the_old_one_serving_and_says_why(
         assert server.live.resident == [old]
 
 
+def test_a_server_whose_first_checkpoint_is_damaged_says_so_until_another_is_deployed(pico_store: Store) -> None:
+    bad = pico_store.ids()[0]
+    good = pico.checkpoint(pico_store, 2).id
+    with serve(pico_store) as server:
+        assert "no checkpoint is loaded" in server.http.get("/readyz").json()["error"]["message"]
+        truncate(pico_store, bad)
+        assert server.deploy(bad).status_code == 422
+        ready = server.http.get("/readyz")
+        assert (ready.status_code, ready.headers.get("x-checkpoint")) == (503, None)
+        assert f"{bad} could not be loaded" in ready.json()["error"]["message"]
+        assert server.ask(text()).status_code == server.http.get("/modalities").status_code == 503
+        assert server.deploy(good).json() == {"checkpoint": good, "previous": None}
+        assert server.ask(text(), max_tokens=1).json()["checkpoint"] == good
+
+
 def test_a_store_that_cannot_be_written_leaves_the_old_one_serving(
     server: Running, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

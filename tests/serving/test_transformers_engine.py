@@ -158,7 +158,7 @@ def test_who_leaves_while_waiting_never_gets_a_place(model: Any) -> None:
         third = asyncio.create_task(collect(engine, prompt(model, 3), Sampling(5)))
         await until(lambda: engine.running == 1)
         second.cancel()
-        return await asyncio.gather(first, third)
+        return list(await asyncio.gather(first, third))
 
     assert serve(model, story, slots=1) == [alone(model, prompt(model, 1, 5), 60), alone(model, prompt(model, 3), 5)]
 

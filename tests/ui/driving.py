@@ -42,7 +42,7 @@ def chat(server: str, uploads: Path, **environment: str) -> Iterator[str]:
         process.terminate()
         said = process.communicate(timeout=PATIENCE)[1]
         assert process.returncode == 0
-        assert said == f"The chat is at {url} (server: {server})\n"
+        assert said == f"The chat is at {url} (server: {server})\n", said
         assert not list(uploads.glob("polymera-ui-*")), "What was dropped is gone when the chat is."
     finally:
         process.kill()
