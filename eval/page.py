@@ -10,6 +10,8 @@ PLAIN = {
     "INCONCLUSIVE": "INCONCLUSIVE: nobody can say yet whether this checkpoint may serve.",
 }
 
+SHOWN = 3  # references of an example
+
 
 def render(report: Report) -> str:
     """The whole page as Markdown."""
@@ -92,11 +94,11 @@ def _share(value: float | None) -> str:
 
 def _topics(report: Report) -> list[str]:
     rows = [
-        [f"{name}: {topic}", str(one.n), f"{one.accuracy:.3f}"]
+        [f"{name}: {topic}", str(one.n), f"{one.accuracy:.3f}", _figure(one.blind, captions=False)]
         for name, topics in report.topics.items()
         for topic, one in topics.items()
     ]
-    return ["## By kind of question", table(["question", "items", "accuracy"], rows)] if rows else []
+    return ["## By kind of question", table(["question", "items", "accuracy", "blind"], rows)] if rows else []
 
 
 def _probes(report: Report) -> list[str]:
@@ -108,16 +110,22 @@ def _probes(report: Report) -> list[str]:
         share = f"{accuracy / one.accuracy:.2f}" if mine and one.accuracy else "–"
         rows.append([f"{one.modality}: {one.topic}", str(one.n), f"{one.majority:.3f}", f"{one.accuracy:.3f}", share])
     head = ["question", "items", "majority", "linear probe", "model / probe"]
-    return ["## What the frozen features hold", table(head, rows)] if rows else []
+    note = "The probe reads no question: it is a ceiling only where the media alone decide the answer."
+    return ["## What the frozen features hold", table(head, rows), note] if rows else []
 
 
 def _examples(report: Report) -> str:
     lines = [
         f"- {one.dataset}, {one.id}: *{_inline(one.question)}* → **{_inline(one.prediction) or '(nothing)'}** "
-        f"(accepted: {'; '.join(map(_inline, one.references))})"
+        f"(accepted: {_some(one.references)})"
         for one in report.examples
     ]
     return "\n".join(lines) or "Nothing was scored."
+
+
+def _some(references: Sequence[str]) -> str:
+    more = f"; and {len(references) - SHOWN} more" if len(references) > SHOWN else ""
+    return "; ".join(map(_inline, references[:SHOWN])) + more
 
 
 def _inline(text: str) -> str:

@@ -87,12 +87,20 @@ def mean(predictions: Sequence[Prediction]) -> float:
     return fmean(one.score for one in predictions if one.score is not None)
 
 
-def topics(predictions: Sequence[Prediction]) -> dict[str, Topic]:
+def topics(seen: Sequence[Prediction], blind: Sequence[Prediction] = ()) -> dict[str, Topic]:
     """Accuracy by kind of question, in order of first appearance."""
+    groups, without = _by_topic(seen), _by_topic(blind)
+    return {
+        name: Topic(accuracy=mean(group), n=len(group), blind=mean(without[name]) if name in without else None)
+        for name, group in groups.items()
+    }
+
+
+def _by_topic(predictions: Sequence[Prediction]) -> dict[str, list[Prediction]]:
     groups: dict[str, list[Prediction]] = {}
     for one in predictions:
         groups.setdefault(one.topic or "other", []).append(one)
-    return {name: Topic(accuracy=mean(group), n=len(group)) for name, group in groups.items()}
+    return groups
 
 
 def digest(predictions: Sequence[Prediction]) -> str:

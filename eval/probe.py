@@ -35,9 +35,15 @@ def probe_all(store: Store, checkpoint: Checkpoint, datasets: Mapping[str, Seque
 
 
 def topics(datasets: Sequence[Dataset]) -> list[str]:
-    """The kinds of questions that have a choice of answers to learn and something to test."""
+    """The kinds of questions that are tested, and have a choice of answers with examples enough to learn from."""
     tested = dict.fromkeys(sample.topic for one in datasets if one.task == "qa" for sample in one.test)
-    return [topic for topic in tested if len({sample.answers[0] for sample in _samples(datasets, topic, "train")}) > 1]
+    return [topic for topic in tested if _learnable(_samples(datasets, topic, "train"))]
+
+
+def _learnable(samples: Sequence[Sample]) -> bool:
+    """Two answers or more, and two examples of each on average."""
+    answers = {sample.answers[0] for sample in samples}
+    return 1 < len(answers) <= len(samples) / 2
 
 
 def probe(store: Store, modality: Modality, datasets: Sequence[Dataset], topic: str) -> Probe:

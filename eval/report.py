@@ -39,10 +39,11 @@ class Verdict(Frozen):
 
 
 class Topic(Frozen):
-    """Accuracy on one kind of question."""
+    """Accuracy on one kind of question, and without the media where that was measured."""
 
     accuracy: FiniteFloat
     n: int
+    blind: FiniteFloat | None = None
 
 
 class Probe(Frozen):

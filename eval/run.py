@@ -11,7 +11,7 @@ from eval.experts import Measured
 from eval.gate import gate, read_policy
 from eval.judge import JUDGE
 from eval.predict import Ask, fill, plan
-from eval.predictions import Prediction, digest, mean, read, save, score, subset, topics
+from eval.predictions import Prediction, digest, read, save, score, subset, topics
 from eval.probe import probe_all
 from eval.report import Example, Policy, Report, measure
 from eval.score import Unscored, require_java
@@ -21,6 +21,7 @@ from modalities.userdata import datasets
 from serving.deployment import ENGINES
 
 T = TypeVar("T")
+Seen = dict[str, dict[str, Measured]]  # modality -> dataset -> what was said about it
 
 SEED = 0
 EXAMPLES = 3  # predictions of each dataset that the report shows
@@ -79,10 +80,11 @@ def _check_names(known: Mapping[str, Sequence[Dataset]]) -> None:
 def _report(store: Store, checkpoint: Checkpoint, asks: Sequence[Ask], **how: Any) -> Report:
     """Score the predictions, and put the figures together."""
     tasks = _by_modality((one, one.dataset.task) for one in asks)
-    seen, blind, unscored = _score(asks)
+    seen, unscored = _score([one for one in asks if not one.blind])
+    blind, _ = _score([one for one in asks if one.blind])
     found = experts.look_up(store, checkpoint, seen)
-    scores = {modality: {name: one.score for name, one in mine.items()} for modality, mine in seen.items()}
-    flat = {name: one for mine in seen.values() for name, one in mine.items()}
+    scores = _means(seen)
+    flat, dark = _flat(seen), _flat(blind)
     return Report(
         checkpoint=checkpoint.id,
         stage=checkpoint.stage,
@@ -90,14 +92,18 @@ def _report(store: Store, checkpoint: Checkpoint, asks: Sequence[Ask], **how: An
         modalities=tuple(tasks),
         datasets=tasks,
         scores=scores,
-        blind=blind,
+        blind=_means(blind),
         experts=found.scores,
         expert_of=found.of,
         unscored=found.unscored | unscored,
         counts={one.dataset.name: len(one.dataset.test) for one in asks},
         items={name: digest(one.predictions) for name, one in flat.items()},
         predictions={one.dataset.name: one.path.name for one in asks if not one.blind},
-        topics={name: topics(one.predictions) for name, one in flat.items() if one.task == "qa"},
+        topics={
+            name: topics(one.predictions, dark[name].predictions if name in dark else ())
+            for name, one in flat.items()
+            if one.task == "qa"
+        },
         gains=measure(tasks, scores, found.scores),
         examples=tuple(example for name, one in flat.items() for example in _examples(name, one.predictions)),
         judge=JUDGE,
@@ -107,10 +113,9 @@ def _report(store: Store, checkpoint: Checkpoint, asks: Sequence[Ask], **how: An
     )
 
 
-def _score(asks: Sequence[Ask]) -> tuple[dict[str, dict[str, Measured]], dict[str, dict[str, float]], dict[str, str]]:
-    """What was measured with media, the scores without, why a dataset has none. Scores are kept with predictions."""
+def _score(asks: Sequence[Ask]) -> tuple[Seen, dict[str, str]]:
+    """Score what was said, and say why a dataset has no score. The scores are kept with the predictions."""
     seen: list[tuple[Ask, Measured]] = []
-    blind: list[tuple[Ask, float]] = []
     unscored: dict[str, str] = {}
     for one in asks:
         predictions = read(one.path)
@@ -121,12 +126,17 @@ def _score(asks: Sequence[Ask]) -> tuple[dict[str, dict[str, Measured]], dict[st
             continue
         if scored != predictions:
             save(one.path, scored)
-        if one.blind:
-            blind.append((one, mean(scored)))
-        else:
-            seen.append((one, Measured(one.dataset.task, scored)))
-    nothing: dict[str, dict[str, Measured]] = {one.modality: {} for one in asks}
-    return nothing | _by_modality(seen), _by_modality(blind), unscored
+        seen.append((one, Measured(one.dataset.task, scored)))
+    nothing: Seen = {one.modality: {} for one in asks}
+    return nothing | _by_modality(seen), unscored
+
+
+def _means(seen: Seen) -> dict[str, dict[str, float]]:
+    return {modality: {name: one.score for name, one in mine.items()} for modality, mine in seen.items()}
+
+
+def _flat(seen: Seen) -> dict[str, Measured]:
+    return {name: one for mine in seen.values() for name, one in mine.items()}
 
 
 def _by_modality(pairs: Iterable[tuple[Ask, T]]) -> dict[str, dict[str, T]]:

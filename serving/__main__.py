@@ -99,7 +99,7 @@ def _choose(store: Store, wanted: str | None) -> str:
         return wanted
     if not ids:
         raise WrongUse(
-            "The store has no checkpoint; point --store at one that has, or make one with: extend add-modality image"
+            "The store has no checkpoint; point --store at one that has, or make one with: extend add-modality NAME"
         )
     return store.live() or ids[-1]
 

@@ -40,7 +40,7 @@ class GenerateRequest(Strict):
             max_length=MAX_PARTS,
             description="Parts in order, each an object with one key: `text`, or a modality's name with a file as "
             "base64 or as a data: URI.",
-            examples=[[{"image": "iVBORw0KGgo…"}, {"text": "What is this?"}]],
+            examples=[[{"text": "What is the capital of France?"}]],
         ),
     ]
     max_tokens: int = Field(64, ge=1, le=MAX_TOKENS, description="The longest answer, in tokens.")

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from serving.attention import share_keys
 from serving.batch import Batch
 from serving.engine import EngineError, EngineStopped, Sampling
 
@@ -57,6 +58,7 @@ class TransformersEngine:
         self.context: int = model.config.get_text_config().max_position_embeddings
         self._end = frozenset(end_ids)
         self._slots = slots
+        share_keys(model)
         self._batch = Batch(model)
         self._running: list[_Request] = []
         self._waiting: deque[_Request] = deque()

@@ -11,7 +11,7 @@ import pytest
 from eval import EvalError
 from eval.predict import MAX_TOKENS, predict
 from eval.predictions import FOLDER, asked, read, save, subset
-from eval.report import Report
+from eval.report import Report, Topic
 from eval.report import read as read_report
 from eval.run import evaluate
 from modalities.checkpoint import Checkpoint, Store
@@ -60,7 +60,7 @@ def test_a_first_stage_is_its_own_expert_and_its_report_lies_beside_it(pico_stor
     assert (report.gains.relative, report.gains.backward) == ({"tone": 1.0}, 1.0)
     assert outcome(report)[0] == "GO"
     assert report.counts == {"tone-caption": 24, "tone-qa": 24}
-    assert report.topics["tone-qa"]["pitch"].n == 24
+    assert report.topics["tone-qa"]["pitch"] == Topic(accuracy=1.0, n=24, blind=report.blind["tone"]["tone-qa"])
     assert report.blind["tone"].keys() == report.scores["tone"].keys()
     assert [(one.topic, one.accuracy) for one in report.probes] == [("pitch", 1.0)]
     assert read_report(pico_store, checkpoint) == report

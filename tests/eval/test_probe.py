@@ -51,6 +51,12 @@ def test_a_question_that_nobody_asks_is_refused_with_those_that_there_are(pico_s
         probe(pico_store, TONE, list(TONE.datasets(pico_store.root)), "smell")
 
 
+def test_a_question_with_another_answer_each_time_is_nothing_to_learn(pico_store: Store) -> None:
+    captions, questions = TONE.datasets(pico_store.root)
+    train = tuple(replace(one, answers=(one.id,)) for one in questions.train)
+    assert topics([captions, replace(questions, train=train)]) == []
+
+
 def test_a_question_with_one_answer_only_is_nothing_to_learn(pico_store: Store) -> None:
     captions, questions = TONE.datasets(pico_store.root)
     same = tuple(replace(one, answers=("low",)) for one in questions.train)

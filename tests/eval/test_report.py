@@ -27,11 +27,11 @@ def made() -> Report:
         counts={"cap": 300, "im-qa": 310, "so-qa": 320},
         items={},
         predictions={},
-        topics={"im-qa": {"class": Topic(accuracy=0.6, n=100), "colour": Topic(accuracy=0.45, n=210)}},
+        topics={"im-qa": {"class": Topic(accuracy=0.6, n=100, blind=0.25), "colour": Topic(accuracy=0.45, n=210)}},
         gains=measure({"image": ("cap", "im-qa"), "sound": ("so-qa",)}, SCORES, experts),
         examples=(
             Example(dataset="cap", id="7", question="What?", prediction="<b>a|b*\n\x0fc", references=("a cat", "cat")),
-            Example(dataset="im-qa", id="8", question="Which?", prediction="", references=("red",)),
+            Example(dataset="im-qa", id="8", question="Which?", prediction="", references=("red", "a", "b", "c", "d")),
         ),
         probes=(Probe(modality="image", topic="class", accuracy=0.75, majority=0.1, n=100),),
         judge="normalised exact match",
@@ -51,7 +51,7 @@ def test_a_report_survives_the_round_trip() -> None:
 def test_a_report_is_frozen_and_strict() -> None:
     report = made()
     with pytest.raises(ValueError, match="frozen"):
-        report.stage = 3  # type: ignore[misc]
+        report.stage = 3
     with pytest.raises(EvalError, match=r"^x: report\.json is damaged \(mood: Extra inputs"):
         parse(report.model_dump_json().replace('"stage"', '"mood":1,"stage"', 1).encode(), "x")
     with pytest.raises(EvalError, match=r"damaged \(the file: .*measure it again"):
@@ -64,8 +64,8 @@ def test_the_measures_follow_from_the_scores() -> None:
     gains = made().gains
     assert gains.relative == {"image": pytest.approx(0.9)}
     assert gains.datasets == {"image": {"cap": 0.8, "im-qa": 1.0}}
-    assert (gains.backward, gains.forward) == (pytest.approx(0.9), None)
-    assert (gains.worst, gains.worst_modality) == (pytest.approx(0.9), "image")
+    assert gains.backward == gains.worst == pytest.approx(0.9)
+    assert (gains.forward, gains.worst_modality) == (None, "image")
 
 
 def test_nothing_is_made_up_where_an_older_modality_is_unscored() -> None:
@@ -82,7 +82,8 @@ def test_the_page_says_the_verdict_first_then_everything_else() -> None:
     assert "| image: cap | CIDEr | 300 | 80.00 | 1.25 | 100.00 | 80.00% |" in page
     assert "| sound: so-qa | accuracy | 320 | 0.600 | 0.200 | – | – |" in page
     assert "| sound | – | none |" in page
-    assert "| im-qa: colour | 210 | 0.450 |" in page
+    assert "| im-qa: class | 100 | 0.600 | 0.250 |" in page
+    assert "| im-qa: colour | 210 | 0.450 | – |" in page
     assert "| image: class | 100 | 0.100 | 0.750 | 0.80 |" in page
     assert "python -m eval run 0002-sound-mera-12345678 --limit 400 --probe --engine transformers" in page
     assert "extend expert sound" in page
@@ -91,7 +92,7 @@ def test_the_page_says_the_verdict_first_then_everything_else() -> None:
 def test_what_a_model_says_cannot_become_markup() -> None:
     page = render(made())
     assert "**\\<b\\>a\\|b\\* c**" in page
-    assert "**(nothing)** (accepted: red)" in page
+    assert "**(nothing)** (accepted: red; a; b; and 2 more)" in page
 
 
 def test_a_cell_cannot_break_a_table() -> None:
@@ -103,7 +104,7 @@ def test_the_same_report_makes_the_same_page() -> None:
 
 
 def test_a_report_that_was_not_judged_or_lacks_parts_is_a_page_too() -> None:
-    bare = {"verdict": None, "blind": {}, "topics": {}, "examples": (), "limit": None}
+    bare: dict[str, object] = {"verdict": None, "blind": {}, "topics": {}, "examples": (), "limit": None}
     page = render(made().model_copy(update=bare))
     assert "Not gated." in page
     assert "--no-blind" in page

@@ -72,7 +72,7 @@ def fails(capsys: pytest.CaptureFixture[str], *options: object) -> str:
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "extend add-modality image" in fails(capsys, "--store", tmp_path / "none")
+    assert "extend add-modality NAME" in fails(capsys, "--store", tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 

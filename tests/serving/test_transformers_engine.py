@@ -37,7 +37,8 @@ def prompt(model: Any, seed: int, length: int | None = None) -> Tensor:
 
 
 def alone(model: Any, embeds: Tensor, tokens: int) -> list[int]:
-    """What transformers says to one prompt, greedily."""
+    """What transformers itself says to one prompt, greedily."""
+    model.set_attn_implementation("sdpa")
     out: list[int] = model.generate(
         inputs_embeds=embeds[None], max_new_tokens=tokens, do_sample=False, attention_mask=torch.ones(1, len(embeds))
     )[0].tolist()
@@ -81,6 +82,18 @@ def test_greedy_answers_equal_generate_one_by_one_whenever_they_join(model: Any)
 
     said = serve(model, story, slots=6)
     assert said == [alone(model, p, n) for p, n in zip(prompts, lengths, strict=True)]
+
+
+def test_attention_without_copies_gives_the_same_bits(model: Any) -> None:
+    engine = TransformersEngine(model, [END])
+    assert model.config._attn_implementation == "grouped_sdpa"
+    embeds = torch.stack([prompt(model, seed, 17) for seed in range(3)])
+    mask = (torch.arange(17) >= torch.tensor([[0], [5], [9]])).long()
+    ours = model(inputs_embeds=embeds, attention_mask=mask).logits
+    model.set_attn_implementation("sdpa")
+    theirs = model(inputs_embeds=embeds, attention_mask=mask).logits
+    assert torch.equal(ours[mask.bool()], theirs[mask.bool()])
+    asyncio.run(engine.close())
 
 
 def test_an_end_token_is_not_yielded(model: Any) -> None:

@@ -21,6 +21,12 @@ from tests.serving.running import until
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 180  # seconds that a busy machine may need for anything
+# What Gradio itself does wrong: event loops left open as it is imported, two things that pandas will drop.
+GRADIO = (
+    "ignore::ResourceWarning",
+    "ignore:'future.no_silent_downcasting' is deprecated",
+    "ignore:The copy keyword is deprecated",
+)
 
 expect.set_options(timeout=PATIENCE * 1000)
 
@@ -29,8 +35,7 @@ expect.set_options(timeout=PATIENCE * 1000)
 def chat(server: str, uploads: Path, **environment: str) -> Iterator[str]:
     """python -m ui, as a user starts it; its address."""
     port = free_port()
-    # Gradio leaves event loops open as it is imported; every other warning is an error.
-    strict = ["-W", "error", "-W", "ignore::ResourceWarning"]
+    strict = [f"-W{rule}" for rule in ("error", *GRADIO)]
     command = [sys.executable, *strict, "-m", "ui", "--server", server, "--port", str(port)]
     environment = {**os.environ, "TMPDIR": str(uploads), **environment}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
