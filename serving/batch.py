@@ -29,13 +29,13 @@ class Batch:
 
     def join(self, prompts: Sequence[Tensor]) -> Tensor:
         """Add prompts, (T, D) each, below the rows that are here: logits of their first tokens, (N, V)."""
-        from transformers import DynamicCache
+        from serving.cache import roomy_cache
 
         lengths = [len(prompt) for prompt in prompts]
         width = max(lengths)
         weight = self._table.weight
         rows = [pad(prompt.to(weight.device, weight.dtype), (0, 0, width - len(prompt), 0)) for prompt in prompts]
-        cache = DynamicCache()
+        cache = roomy_cache()
         places = torch.arange(width, device=weight.device)[None] - width + self._tensor(lengths)[:, None]  # (N, L)
         logits = self._forward(cache, lengths, places.clamp_min(0), inputs_embeds=torch.stack(rows))  # (N, V)
         self._merge(cache)
@@ -59,8 +59,8 @@ class Batch:
             return
         index, spare = self._tensor(rows), before - max(self.lengths)
         for layer in self._cache.layers:
-            layer.keys = layer.keys.index_select(0, index)[:, :, spare:]  # (B, H, L, W)
-            layer.values = layer.values.index_select(0, index)[:, :, spare:]
+            keys, values = layer.keys[:, :, spare:], layer.values[:, :, spare:]
+            layer.place(keys.index_select(0, index), values.index_select(0, index))  # (B, H, L, W)
 
     def _forward(self, cache: Any, lengths: Sequence[int], positions: Tensor, **given: Tensor) -> Tensor:
         """One pass over new columns; `lengths` count them in."""
@@ -84,8 +84,7 @@ class Batch:
             self._cache = cache
             return
         for ours, theirs in zip(self._cache.layers, cache.layers, strict=True):
-            ours.keys = _below(ours.keys, theirs.keys)
-            ours.values = _below(ours.values, theirs.values)
+            ours.place(_below(ours.keys, theirs.keys), _below(ours.values, theirs.values))
 
     def _tensor(self, values: Sequence[int]) -> Tensor:
         return torch.tensor(values, device=self._table.weight.device)
