@@ -71,7 +71,7 @@ def megabytes(size: int) -> str:
     """A size for people; never rounded to nothing."""
     for factor, unit in ((1_000_000, "MB"), (1_000, "kB")):
         if size >= factor:
-            return f"{size / factor:.3g} {unit}"
+            return f"{size / factor:.{0 if size >= 10 * factor else 1}f}".removesuffix(".0") + f" {unit}"
     return f"{size} bytes"
 
 

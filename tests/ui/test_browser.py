@@ -1,25 +1,20 @@
-"""The chat as a person meets it: the real page, driven in a real browser.
-
-Against a real server with a pico model: drop, ask, answer, swap. Against a stand-in: what needs time or a look.
-"""
+"""The chat as a person meets it: the real page in a real browser, beside a stand-in server that can be slow or away."""
 
 import io
-import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests import pico
-from tests.serving.running import Running, serve, text, tone, until
+from tests.serving.running import until
 from tests.ui.driving import (
     PATIENCE,
     ROOT,
@@ -34,97 +29,49 @@ from tests.ui.driving import (
     looking,
     reds_and_blues,
     said,
-    words,
 )
 from tests.ui.standin import IMAGE, SOLID, Standin, running
 
-CHROMIUM = Path(os.environ.get("POLYMERA_CHROMIUM", "/usr/bin/chromium"))
-QUIET = "no-first-run disable-background-networking disable-component-update disable-sync disable-quic".split()
-DRAWING = "use-gl=angle use-angle=swiftshader enable-unsafe-swiftshader".split()  # 3D without a graphics card
+
+@dataclass(frozen=True)
+class Place:
+    """Where the chat is, and where it looks for its server."""
+
+    url: str
+    port: int
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    assert CHROMIUM.exists(), "There is no Chromium; `make test` installs it (or: apt-get install chromium)."
-    with sync_playwright() as playwright:
-        options = [f"--{option}" for option in ("headless", "no-sandbox", *QUIET, *DRAWING)]
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def standin() -> Iterator[Standin]:
-    with running(Standin(modalities=[IMAGE, SOLID])) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def standin_chat(standin: Standin, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with chat(standin.url, tmp_path_factory.mktemp("uploads")) as url:
-        yield url
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    port = free_port()
+    with chat(f"http://127.0.0.1:{port}", tmp_path_factory.mktemp("uploads"), POLYMERA_API_KEY="secret") as url:
+        yield Place(url, port)
 
 
 @pytest.fixture
-def page(browser: Browser, standin_chat: str, standin: Standin) -> Iterator[Page]:
-    standin.pause, standin.cancelled, standin.words = 0, 0, ["A", " picture"]
-    with looking(browser, standin_chat) as fresh:
+def standin(place: Place) -> Iterator[Standin]:
+    with running(Standin(modalities=[IMAGE, SOLID], key="secret"), place.port) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Browser, place: Place, standin: Standin) -> Iterator[Page]:
+    with looking(browser, place.url) as fresh:
         expect(live(fresh)).to_have_text(standin.checkpoint)
         yield fresh
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    store = pico.store(tmp_path_factory.mktemp("pico") / "store")
-    pico.checkpoint(store, 2, ("tests.toy.tone", "tests.toy.pulse"))
-    with serve(store, store.live()) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def real_chat(real: Running, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with chat(real.url, tmp_path_factory.mktemp("uploads")) as url:
-        yield url
-
-
-class TestWithTheRealServer:
-    def test_a_file_is_asked_about_and_the_answer_names_its_checkpoint(
-        self, browser: Browser, real: Running, real_chat: str
-    ) -> None:
-        with looking(browser, real_chat) as page:
-            expect(page.get_by_label("Senses")).to_contain_text("tone")
-            attach(page, "hum.tone", pico.tone(3))
-            expect(page.get_by_role("button", name="about: hum.tone")).to_be_visible()
-            ask(page, "What do you hear?")
-            expect(said(page).nth(1)).to_contain_text(real.live.current.checkpoint.id)
-            expected = real.ask(tone(3), text("What do you hear?")).json()["text"]
-            assert words(page) == expected.split()
-
-    def test_a_swap_shows_without_a_reload_and_brings_its_senses(
-        self, browser: Browser, real: Running, real_chat: str
-    ) -> None:
-        first = real.live.current.checkpoint.id
-        listed = real.http.get("/admin/checkpoints", headers=real.admin).json()["checkpoints"]
-        second = next(one["id"] for one in listed if one["id"] != first)
-        with looking(browser, real_chat) as page:
-            page.evaluate("window.unreloaded = true")
-            expect(live(page)).to_have_text(first)
-            ask(page, "Who are you?")
-            expect(said(page).nth(1)).to_contain_text(first)
-            attach(page, "beat.pulse", pico.tone(1))
-            expect(said(page).nth(2)).to_contain_text(
-                "does not understand .pulse files yet. It understands tone (.tone)"
-            )
-
-            assert real.deploy(second).status_code == 200
-            expect(live(page)).to_have_text(second)
-            expect(page.get_by_label("Files it takes")).to_contain_text(".pulse")
-            attach(page, "beat.pulse", pico.tone(1))
-            expect(page.get_by_role("button", name="about: beat.pulse")).to_be_visible()
-            ask(page, "What do you hear?")
-            expect(said(page).nth(4)).to_contain_text(second)
-            expect(said(page).nth(1)).to_contain_text(first)  # an answer keeps its maker
-            assert page.evaluate("window.unreloaded")
+def test_a_server_that_is_away_is_named_and_found_again(browser: Browser, place: Place) -> None:
+    with looking(browser, place.url) as page:
+        expect(page.get_by_role("status").first).to_contain_text(f"No server answers at http://127.0.0.1:{place.port}.")
+        ask(page, "Is anybody there?")
+        expect(said(page).first).to_contain_text("⚠ No server answers at")
+        attach(page, "a.png", b"")
+        expect(said(page).nth(1)).to_contain_text("⚠ No server answers at")
+        with running(Standin(key="secret"), place.port) as standin:
+            expect(live(page)).to_have_text(standin.checkpoint)
+            ask(page, "And now?")
+            expect(said(page).last).to_have_text(standin.checkpoint)
 
 
 class TestWithASlowServer:
@@ -213,9 +160,10 @@ class TestThePage:
         expect(said(page).first).to_have_text(sentence)
         expect(page.get_by_role("button", name="Send")).to_be_visible()
 
-    def test_it_fits_a_narrow_dark_window(self, browser: Browser, standin_chat: str) -> None:
+    def test_it_fits_a_narrow_dark_window(self, browser: Browser, place: Place, standin: Standin) -> None:
         narrow: Any = {"viewport": {"width": 400, "height": 700}, "color_scheme": "dark"}
-        with looking(browser, standin_chat, **narrow) as page:
+        with looking(browser, place.url, **narrow) as page:
+            expect(live(page)).to_have_text(standin.checkpoint)
             expect(page.get_by_label("Files it takes")).to_be_in_viewport()
             expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
             expect(page.get_by_role("button", name="New chat")).to_be_in_viewport(ratio=1)
@@ -223,20 +171,6 @@ class TestThePage:
             assert page.evaluate("document.scrollingElement.scrollHeight") == 700
             with Image.open(io.BytesIO(page.screenshot())) as shown:
                 assert np.asarray(shown.convert("L")).mean() < 60
-
-
-def test_a_server_that_is_away_is_named_and_found_again(browser: Browser, tmp_path: Path) -> None:
-    port = free_port()
-    with chat(f"http://127.0.0.1:{port}", tmp_path, POLYMERA_API_KEY="secret") as url, looking(browser, url) as page:
-        expect(page.get_by_role("status").first).to_contain_text(f"No server answers at http://127.0.0.1:{port}.")
-        ask(page, "Is anybody there?")
-        expect(said(page).first).to_contain_text("⚠ No server answers at")
-        attach(page, "a.png", b"")
-        expect(said(page).nth(1)).to_contain_text("⚠ No server answers at")
-        with running(Standin(key="secret"), port) as standin:
-            expect(live(page)).to_have_text(standin.checkpoint)
-            ask(page, "And now?")
-            expect(said(page).last).to_have_text(standin.checkpoint)
 
 
 def test_wrong_use_is_one_line_and_exit_code_2() -> None:
