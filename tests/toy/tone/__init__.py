@@ -32,7 +32,8 @@ def make(pitch: str, loudness: str, seed: int) -> bytes:
 def read(data: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
     """64 finite numbers, or BadMedia."""
     try:
-        wave = np.array([float(word) for word in data.decode("ascii").split()], dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes inf, and is refused below
+            wave = np.array([float(word) for word in data.decode("ascii").split()], dtype=np.float32)
     except ValueError:
         raise BadMedia("This is not a .tone file; send 64 numbers as text.") from None
     if wave.shape != (LENGTH,) or not np.isfinite(wave).all():
