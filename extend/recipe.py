@@ -40,6 +40,7 @@ class Warm(_Strict):
     epochs: Count = 20
     batch: Count = 32
     lr: Rate = 1e-3
+    decay: Annotated[float, Field(ge=0)] = 0.0  # AdamW's weight decay
     temperature: Annotated[float, Field(gt=0)] = 20.0
 
 

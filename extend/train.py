@@ -54,6 +54,7 @@ def train(
     began, shown = time.monotonic(), None
     for parameter in wanted:
         parameter.requires_grad_(True)
+    model.embedder.connectors.train()
     try:
         with tqdm(plan, desc=phase, unit="step") as bar:
             for chunk in bar:
@@ -70,5 +71,6 @@ def train(
     finally:
         for parameter in wanted:
             parameter.requires_grad_(False)
+        model.embedder.connectors.eval()
     curve.seconds = time.monotonic() - began
     return curve

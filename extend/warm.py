@@ -35,15 +35,15 @@ def warm_start(model: MLLM, name: str, samples: Sequence[Sample], settings: Warm
     rarity = torch.tensor([math.log(len(bags) / frequency[word]) for word in vocabulary])  # (V,)
     table = model.embedder.words(list(vocabulary)).detach().float()  # (V, D)
     table = torch.nn.functional.normalize(table, dim=-1)
-    connector = model.embedder.connectors[name].requires_grad_(True)
-    optimizer = torch.optim.AdamW(connector.parameters(), lr=settings.lr, weight_decay=0.0)
+    connector = model.embedder.connectors[name].requires_grad_(True).train()
+    optimizer = torch.optim.AdamW(connector.parameters(), lr=settings.lr, weight_decay=settings.decay)
     plan = [order for epoch in range(settings.epochs) for order in _order(len(groups), settings.batch, seed + epoch)]
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(plan))
     curve = Curve("warm start", samples=settings.epochs * len(groups))
     with tqdm(plan, desc="warm start", unit="step") as bar:
         for order in bar:
             tokens = model.tokens([media[index] for index in order])
-            hits = torch.stack([_hits(one, table, settings.temperature) for one in tokens])  # (B, V)
+            hits = _hits(tokens, table, settings.temperature)  # (B, V)
             targets = _targets([bags[index] for index in order], vocabulary, rarity).to(hits.device)  # (B, V)
             loss = -(targets * hits.log()).sum(-1).mean()
             loss.backward()
@@ -52,15 +52,16 @@ def warm_start(model: MLLM, name: str, samples: Sequence[Sample], settings: Warm
             optimizer.zero_grad()
             curve.losses.append(loss.item())
             bar.set_postfix(loss=f"{loss.item():.3f}")
-    connector.requires_grad_(False)
+    connector.requires_grad_(False).eval()
     curve.seconds = float(bar.format_dict["elapsed"])
     return curve
 
 
-def _hits(tokens: Tensor, table: Tensor, temperature: float) -> Tensor:
-    """How much of a file's tokens (T, D) lands on each word, (V,)."""
-    aimed = torch.nn.functional.normalize(tokens.float(), dim=-1) @ table.T  # (T, V)
-    return (temperature * aimed).softmax(-1).mean(0)
+def _hits(tokens: Sequence[Tensor], table: Tensor, temperature: float) -> Tensor:
+    """How much of each file's tokens, (T, D) each, lands on each word: (B, V)."""
+    aimed = torch.nn.functional.normalize(torch.cat(list(tokens)).float(), dim=-1) @ table.T  # (B·T, V)
+    landed = (temperature * aimed).softmax(-1).split([len(one) for one in tokens])  # (T, V) each
+    return torch.stack([one.mean(0) for one in landed])
 
 
 def _media(sample: Sample) -> list[Part]:

@@ -18,22 +18,26 @@ class Calibrated(Protocol):
 
 
 class MLP(nn.Module):
-    """LLaVA's two-layer connector, with features standardised before it and a norm after it.
+    """LLaVA's two-layer connector, with features standardised and normalised before it and a norm after it.
 
-    A small backbone needs both: unscaled features and tokens far louder than words teach it to ignore the
+    A small backbone needs that: unscaled features and tokens far louder than words teach it to ignore the
     media. Uncalibrated, the standardisation is the identity and the norm's scale is one.
+
+    `dropout` acts on the features in training. Without it the connector learns the training files by heart, the
+    backbone learns to trust it, and both are lost before a new art style (docs/log.md).
     """
 
     mean: Tensor
     std: Tensor
     scale: Tensor
 
-    def __init__(self, width_in: int, width_out: int, hidden: int | None = None) -> None:
+    def __init__(self, width_in: int, width_out: int, hidden: int | None = None, dropout: float = 0.0) -> None:
         super().__init__()
         hidden = hidden or width_out
         self.register_buffer("mean", torch.zeros(width_in))  # (F,)
         self.register_buffer("std", torch.ones(width_in))  # (F,)
         self.register_buffer("scale", torch.ones(()))
+        self.drop = nn.Dropout(dropout)
         self.inner = nn.Linear(width_in, hidden)
         self.outer = nn.Linear(hidden, width_out)
         self.norm = nn.LayerNorm(width_out)
@@ -45,7 +49,8 @@ class MLP(nn.Module):
         self.scale.fill_(scale)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = (features - self.mean) / self.std  # (B, T, F)
-        x = self.outer(nn.functional.gelu(self.inner(x)))  # (B, T, D)
+        x = nn.functional.layer_norm((features - self.mean) / self.std, self.mean.shape)  # (B, T, F)
+        x = self.drop(nn.functional.gelu(self.inner(self.drop(x))))  # (B, T, hidden)
+        x = self.outer(x)  # (B, T, D)
         normed: Tensor = self.norm(x) * self.scale
         return normed

@@ -77,7 +77,7 @@ class Embedder(nn.Module):
         self.modalities[modality.name] = modality
         if connector is None:
             connector = modality.connector(self.encoder(modality.name).width, self.width)
-        self.connectors[modality.name] = connector
+        self.connectors[modality.name] = connector.eval()
         return connector
 
     def ids(self, text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Pictures: EfficientNet-Lite2 as a grid of 16 tokens, an MLP connector, captions and questions over emoji art."""
+"""Pictures: EfficientNet-Lite2 as 17 tokens, an MLP connector, captions and questions over emoji art."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def _encoder(store: Path) -> Encoder:
 def _connector(width_in: int, width_out: int) -> nn.Module:
     from modalities.connectors import MLP
 
-    return MLP(width_in, width_out)
+    return MLP(width_in, width_out, dropout=0.3)
 
 
 def _datasets(store: Path) -> Sequence[Dataset]:

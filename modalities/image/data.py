@@ -5,14 +5,14 @@ bytes. It knows neither encoder nor backbone.
 """
 
 import json
+from functools import lru_cache
 from pathlib import Path
-
-from tqdm import tqdm
 
 from modalities.assets import build
 from modalities.base import TEXT, Dataset, Part, Sample, Task
-from modalities.image.pictures import Art
+from modalities.image.pictures import Art, Picture
 from modalities.image.plan import VERSION, Split, plan
+from modalities.pool import spread
 
 SPLITS: tuple[Split, Split] = ("train", "test")
 
@@ -32,14 +32,23 @@ def load(store: Path) -> list[Dataset]:
 def draw(art: Art, folder: Path) -> None:
     """Fill a folder with the pictures and the two splits."""
     plans = {split: plan(art.has, split) for split in SPLITS}
-    with tqdm(desc="drawing pictures", total=sum(map(len, plans.values())), unit="picture") as bar:
-        for split, items in plans.items():
-            (folder / split).mkdir()
-            for item in items:
-                art.draw(item.picture).save(folder / split / f"{item.name}.png")
-                bar.update()
-            lines = [json.dumps(line, ensure_ascii=False) for item in items for line in item.lines]
-            (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    for split, items in plans.items():
+        (folder / split).mkdir()
+        lines = [json.dumps(line, ensure_ascii=False) for item in items for line in item.lines]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    jobs = [(art.store, item.picture, folder / split / f"{item.name}.png") for split in SPLITS for item in plans[split]]
+    spread(_save, jobs, desc="drawing pictures", unit="picture")
+
+
+def _save(job: tuple[Path, Picture, Path]) -> None:
+    store, picture, path = job
+    _art(store).draw(picture).save(path)
+
+
+@lru_cache(1)
+def _art(store: Path) -> Art:
+    """One for each process that draws."""
+    return Art(store)
 
 
 def read(folder: Path, split: Split) -> list[Sample]:

@@ -22,14 +22,18 @@ from modalities.image.network import SIDE, WIDTH, EfficientNetLite2
 from modalities.packages import EFFICIENTNET_LITE2
 
 GRID = 4  # tokens per side: 9 x 9 features become 4 x 4
+TOKENS = 1 + GRID * GRID  # the whole picture at a glance, then its places
 PREPROCESSING = "pad1"  # change it whenever `lay_out` or the pooling changes
 CHUNK = 8  # pictures in the network at once
 
 
 class ImageEncoder(Encoder):
-    """RGB pictures (H, W, 3) uint8 -> 16 tokens (T, F) each."""
+    """RGB pictures (H, W, 3) uint8 -> 17 tokens (T, F) each: the mean of the grid, then the grid row by row.
 
-    identity = f"efficientnet-lite2-{EFFICIENTNET_LITE2.sha256[:8]}-{PREPROCESSING}-grid{GRID}"
+    The mean is what a linear probe reads; a small backbone does not learn to form it by itself (docs/log.md).
+    """
+
+    identity = f"efficientnet-lite2-{EFFICIENTNET_LITE2.sha256[:8]}-{PREPROCESSING}-mean-grid{GRID}"
     width = WIDTH
 
     def __init__(self, weights: Path) -> None:
@@ -44,7 +48,8 @@ class ImageEncoder(Encoder):
         for start in range(0, len(media), CHUNK):
             pictures = torch.stack([lay_out(picture) for picture in media[start : start + CHUNK]])  # (B, C, H, W)
             maps = functional.adaptive_avg_pool2d(self.network(pictures), GRID)  # (B, F, GRID, GRID)
-            tokens.extend(maps.flatten(2).transpose(1, 2))  # (T, F) each
+            grid = maps.flatten(2).transpose(1, 2)  # (B, GRID * GRID, F)
+            tokens.extend(torch.cat((grid.mean(1, keepdim=True), grid), 1))  # (T, F) each
         return tokens
 
 

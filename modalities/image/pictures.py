@@ -45,6 +45,7 @@ class Art:
     """The drawings of every style, by Emojibase's label."""
 
     def __init__(self, store: Path) -> None:
+        self.store = store
         names = fetch(store, EMOJIBASE) / "package" / "en" / "data.json"
         self._codes: dict[str, str] = {row["label"]: row["hexcode"].lower() for row in _json(names)}
         self._drawings = {style: Collection(store, package) for style, package in DRAWINGS.items()}

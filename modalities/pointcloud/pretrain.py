@@ -2,8 +2,8 @@
 
     python -m modalities.pointcloud.pretrain --store store --out modalities/pointcloud/encoder.safetensors
 
-Every label is read from the *mean* of the tokens by one linear layer, so that whoever comes after (a connector, a
-linear probe) finds it there too. It knows no LLM.
+Every label is read from the first token, the mean of the others, by one linear layer, so that whoever comes after (a
+connector, a linear probe) finds it there too. It knows no LLM.
 
 Shapes: P = parts, M = points drawn of each, B = batch, N = points seen, T = tokens, F = width of the tokens.
 """
@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from modalities.pointcloud.encoder import CENTRES, WIDTH, PointTransformer
+from modalities.pointcloud.encoder import WIDTH, PointNetwork
 from modalities.pointcloud.ldraw import Library, Record, stable
 from modalities.pointcloud.naming import name
 from modalities.pointcloud.sampling import CANDIDATES, POINTS, centred, farthest, surface
@@ -62,7 +62,7 @@ class Heads(nn.Module):
         self.colour = nn.Linear(WIDTH, 12)
 
     def loss(self, tokens: Tensor, labels: Labels, parts: Tensor, colour: Tensor) -> Tensor:
-        mean = tokens.mean(1)  # (B, F)
+        mean = tokens[:, 0]  # (B, F)
         entropy = nn.CrossEntropyLoss(ignore_index=-1, label_smoothing=0.1)
         losses = (
             entropy(self.kind(mean), labels.kind[parts]),
@@ -76,7 +76,7 @@ class Heads(nn.Module):
 
 
 def clouds(library: Library, records: Sequence[Record]) -> Tensor:
-    """More points of each part than the network sees at once, the evenly spread centres first: (P, M, 3)."""
+    """More points of each part than the network sees at once: (P, M, 3)."""
     drawn = torch.empty(len(records), DRAWN, 3, dtype=torch.float16)
     for i, record in enumerate(tqdm(records, desc="sampling surfaces", unit="part")):
         points = centred(surface(*library.mesh(record), CANDIDATES, stable(f"pretrain {record.id}"))[0])
@@ -86,15 +86,14 @@ def clouds(library: Library, records: Sequence[Record]) -> Tensor:
 
 def augment(drawn: Tensor, shades: Sequence[Tensor], rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Clouds as somebody else might have scanned and coloured them: (B, M, 3) -> (B, N, 6), colour words (B,)."""
-    rest = torch.rand(len(drawn), DRAWN - CENTRES, generator=rng).argsort(1)[:, : POINTS - CENTRES] + CENTRES
-    kept = torch.cat((torch.arange(CENTRES).expand(len(drawn), -1), rest), 1)  # (B, N)
+    kept = torch.rand(len(drawn), DRAWN, generator=rng).argsort(1)[:, :POINTS]  # (B, N)
     points = drawn.gather(1, kept[:, :, None].expand(-1, -1, 3)).float()
     count = len(points)
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
         return torch.rand(count, *shape, generator=rng) * (high - low) + low
 
-    angle = torch.randn(count, generator=rng) * 0.15 + (uniform(0, 1) < 0.2) * math.pi / 2
+    angle = torch.randn(count, generator=rng) * 0.05 + (uniform(0, 1) < 0.1) * math.pi / 2
     sine, cosine, zero, one = angle.sin(), angle.cos(), torch.zeros(count), torch.ones(count)
     turn = torch.stack((cosine, zero, sine, zero, one, zero, -sine, zero, cosine), 1).view(-1, 3, 3)
     scale = uniform(0.9, 1.1, 1, 3)
@@ -113,22 +112,21 @@ def augment(drawn: Tensor, shades: Sequence[Tensor], rng: torch.Generator) -> tu
     return torch.cat((xyz, rgb.clamp(0, 1)), 2), colour.masked_fill(plain, -1)
 
 
-def train(drawn: Tensor, labels: Labels, shades: Sequence[Tensor], epochs: int, seed: int) -> PointTransformer:
+def train(drawn: Tensor, labels: Labels, shades: Sequence[Tensor], epochs: int, seed: int) -> PointNetwork:
     """The network after training, its weights averaged over the last steps."""
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
-    network, heads = PointTransformer(), Heads(labels)
+    network, heads = PointNetwork(), Heads(labels)
     average = copy.deepcopy(network)
     weights = [*network.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=RATE, weight_decay=DECAY)
     steps = epochs * (len(drawn) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps, pct_start=0.08)
-    first = torch.arange(CENTRES).expand(BATCH, -1)
     with tqdm(total=steps, desc="pretraining", unit="step", mininterval=5) as bar:
         for _ in range(epochs):
             for parts in torch.randperm(len(drawn), generator=rng)[: steps // epochs * BATCH].view(-1, BATCH):
                 points, colour = augment(drawn[parts], shades, rng)
-                loss = heads.loss(network(points, first), labels, parts, colour)
+                loss = heads.loss(network(points), labels, parts, colour)
                 optimiser.zero_grad()
                 torch.autograd.backward(loss)
                 nn.utils.clip_grad_norm_(weights, 1.0)
@@ -138,6 +136,8 @@ def train(drawn: Tensor, labels: Labels, shades: Sequence[Tensor], epochs: int, 
                     torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - KEPT)
                 bar.update()
                 bar.set_postfix(loss=f"{loss.item():.2f}", refresh=False)
+    for ours, theirs in zip(average.buffers(), network.buffers(), strict=True):
+        ours.copy_(theirs)  # the batch norms' statistics
     return average
 
 
@@ -177,7 +177,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     records = seen(library)[: options.parts]
     shades = [torch.tensor(np.array(rgb), dtype=torch.float32) / 255 for rgb in library.colours.values()]
     network = train(clouds(library, records), Labels(records), shades, options.epochs, options.seed)
-    save_file({key: value.half().contiguous() for key, value in network.state_dict().items()}, options.out)
+    state = network.state_dict()
+    save_file({key: one.half() if one.is_floating_point() else one for key, one in state.items()}, options.out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from PIL import Image
 
 from modalities.base import BadMedia, find
 from modalities.image import MODALITY
-from modalities.image.encoder import GRID, ImageEncoder, lay_out, load
+from modalities.image.encoder import GRID, TOKENS, ImageEncoder, lay_out, load
 from modalities.image.network import SIDE, WIDTH, EfficientNetLite2
 from modalities.image.reading import read
 
@@ -159,7 +159,7 @@ def encoder(shared_store: Path) -> ImageEncoder:
 def test_a_picture_becomes_sixteen_tokens_whatever_its_neighbours_in_the_batch(encoder: ImageEncoder) -> None:
     pictures = [np.asarray(photo(width, 50)) for width in (20, 50, 300)]
     together = encoder(pictures)
-    assert [tokens.shape for tokens in together] == [(GRID * GRID, encoder.width)] * 3
+    assert [tokens.shape for tokens in together] == [(TOKENS, encoder.width)] * 3
     assert together[0].dtype == torch.float32
     for picture, tokens in zip(pictures, together, strict=True):
         torch.testing.assert_close(encoder([picture])[0], tokens, atol=1e-4, rtol=1e-4)
@@ -168,9 +168,9 @@ def test_a_picture_becomes_sixteen_tokens_whatever_its_neighbours_in_the_batch(e
 
 def test_tokens_keep_the_place_of_what_they_show(encoder: ImageEncoder) -> None:
     picture = np.full((SIDE, SIDE, 3), 255, np.uint8)
-    empty = encoder([picture])[0].view(GRID, GRID, -1)
+    empty = encoder([picture])[0][1:].view(GRID, GRID, -1)
     picture[20:100, 170:250] = np.asarray(photo(80, 80))
-    change = (encoder([picture])[0].view(GRID, GRID, -1) - empty).norm(dim=-1)  # (GRID, GRID)
+    change = (encoder([picture])[0][1:].view(GRID, GRID, -1) - empty).norm(dim=-1)  # (GRID, GRID)
     assert divmod(int(change.argmax()), GRID) in {(row, column) for row in (0, 1) for column in (2, 3)}
 
 
@@ -196,6 +196,6 @@ def test_the_weights_see_what_is_in_a_picture(encoder: ImageEncoder, shared_stor
 def test_the_modality_is_found_by_name_and_joins_encoder_to_connector(encoder: ImageEncoder) -> None:
     assert find("image") is MODALITY
     connector = MODALITY.connector(encoder.width, 32)
-    assert connector(torch.zeros(2, GRID * GRID, encoder.width)).shape == (2, GRID * GRID, 32)
+    assert connector(torch.zeros(2, TOKENS, encoder.width)).shape == (2, TOKENS, 32)
     assert MODALITY.read(encoded(photo(), "PNG")).shape == (48, 64, 3)
     assert encoder.identity.startswith("efficientnet-lite2-")

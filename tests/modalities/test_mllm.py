@@ -132,6 +132,15 @@ def test_a_calibrated_connector_standardises_and_speaks_as_loud_as_words() -> No
     assert connector(features[None]).std().item() == pytest.approx(0.1, rel=0.05)
 
 
+def test_a_connector_drops_features_only_while_it_is_trained(model: MLLM) -> None:
+    torch.manual_seed(0)
+    connector = MLP(8, 16, dropout=0.5)
+    features = torch.randn(1, 4, 8)
+    assert not connector(features).equal(connector(features))
+    model.embedder.add(find("tests.toy.tone"), connector)
+    assert connector(features).equal(connector(features))
+
+
 @pytest.mark.parametrize("name", ["nowhere", "no_such.package", "../image", "json", "", "base"])
 def test_a_name_without_a_modality_is_refused_with_the_cure(name: str) -> None:
     with pytest.raises(UnknownModality, match="known:|MODALITY|module name"):

@@ -260,7 +260,7 @@ def test_colour_moves_the_tokens(encoder: PointEncoder) -> None:
 
 def test_the_identity_names_the_weights(encoder: PointEncoder, tmp_path: Path) -> None:
     other = load_file(WEIGHTS)
-    other["queries"] = other["queries"] + 1
+    other["registers"] = other["registers"] + 1
     save_file(other, tmp_path / "other.safetensors")
     assert PointEncoder().identity == encoder.identity
     assert PointEncoder(tmp_path / "other.safetensors").identity != encoder.identity
@@ -269,4 +269,4 @@ def test_the_identity_names_the_weights(encoder: PointEncoder, tmp_path: Path) -
 
 def test_the_shipped_weights_are_small() -> None:
     assert WEIGHTS.stat().st_size < 4 * 2**20
-    assert {value.dtype for value in load_file(WEIGHTS).values()} == {torch.float16}
+    assert {one.dtype for one in load_file(WEIGHTS).values() if one.is_floating_point()} == {torch.float16}

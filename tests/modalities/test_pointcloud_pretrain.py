@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modalities.pointcloud.encoder import CENTRES, PointEncoder
+from modalities.pointcloud.encoder import PointEncoder
 from modalities.pointcloud.ldraw import Library
 from modalities.pointcloud.pretrain import Labels, augment, main, seen
 from modalities.pointcloud.sampling import POINTS
@@ -33,7 +33,7 @@ def test_what_is_not_known_is_no_label(library: Library) -> None:
     assert not labels.said[[i for i in range(len(records)) if i not in unnamed]].isnan().any()
 
 
-def test_augmented_clouds_still_fill_their_box_and_keep_their_centres_first() -> None:
+def test_augmented_clouds_still_fill_their_box_and_have_one_colour_word() -> None:
     drawn = torch.rand(8, 1536, 3).half() * 2 - 1
     shades = [torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])]
     points, colour = augment(drawn, shades, torch.Generator().manual_seed(0))
@@ -41,7 +41,6 @@ def test_augmented_clouds_still_fill_their_box_and_keep_their_centres_first() ->
     sides = points[..., :3].amax(1) - points[..., :3].amin(1)
     torch.testing.assert_close(sides.amax(1), torch.full((8,), 2.0))
     for cloud, word in zip(points, colour.tolist(), strict=True):
-        assert cloud[:CENTRES, :3].unique(dim=0).shape[0] == CENTRES
         if word >= 0:
             assert (cloud[:, 3] > cloud[:, 5]).float().mean() == (word == 0)
         else:
