@@ -6,6 +6,7 @@ kept as safetensors from then on. This file knows no network: which keys a check
 
 import argparse
 import json
+import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from modalities.assets import AssetError, build
 from modalities.checkpoint import hash_file
 
 SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]  # of a hub repository; never a pickle
+PICKLE = "pytorch_model.bin"
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]  # of a hub repository
 
 
 def unpickled(path: Path) -> Any:
@@ -38,24 +40,43 @@ def unpickled(path: Path) -> Any:
 def locate(store: Path, source: str, revision: str | None = None) -> Path:
     """The file or folder behind a name: in store/assets, on this disk, or a hub id such as `openai/clip-…`.
 
-    Raises AssetError, which says what was looked for.
+    A folder that holds only a pickle is converted once. Raises AssetError, which says what was looked for.
     """
     for path in (store / "assets" / source, Path(source).expanduser()):
         if path.exists() and source:
-            return path
+            return safe(store, path)
     if source.count("/") != 1 or source.startswith((".", "/", "~")) or Path(source).suffix in SUFFIXES:
         raise AssetError(f"There is no {Path(source).name!r} in the store's assets; put it there, or name a hub id.")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=WANTED))
+        folder = Path(snapshot_download(source, revision=revision, allow_patterns=WANTED))
+        if not any(folder.glob("*.safetensors")):
+            snapshot_download(source, revision=revision, allow_patterns=[PICKLE])
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         at = f" at revision {revision}" if revision else ""
         raise AssetError(
             f"{source!r}{at} is neither in the store's assets nor could it be fetched ({type(error).__name__}); "
             "check the name and the network, or put its folder into store/assets."
         ) from None
+    return safe(store, folder)
+
+
+def safe(store: Path, path: Path) -> Path:
+    """The same folder with its weights as safetensors: itself, or one in the store that was made of it."""
+    pickled = path / PICKLE
+    if path.is_file() or any(path.glob("*.safetensors")) or not pickled.is_file():
+        return path
+
+    def make(folder: Path) -> None:
+        weights = {name: value.clone().contiguous() for name, value in unpickled(pickled).items()}
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        for file in path.iterdir():
+            if file.suffix in (".json", ".txt", ".model", ".jinja"):
+                shutil.copyfile(file, folder / file.name)
+
+    return build(store, f"{path.name}-{hash_file(pickled)[:12]}", make)
 
 
 Split = Callable[[Any], tuple[Mapping[str, Tensor], dict[str, Any]]]

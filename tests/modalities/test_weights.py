@@ -80,3 +80,16 @@ def test_what_does_not_fit_is_counted_and_the_first_is_named() -> None:
         fill(layer, {**weights, "extra": torch.zeros(1)}, "it")
     with pytest.raises(AssetError, match=r"weight has shape \(3, 2\), here it is \(2, 3\)"):
         fill(layer, {**weights, "weight": torch.zeros(3, 2)}, "it")
+
+
+def test_a_folder_with_only_a_pickle_is_converted_once(tmp_path: Path) -> None:
+    folder = tmp_path / "assets" / "old"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    shared = torch.ones(2)
+    torch.save({"a": shared, "tied": shared}, folder / "pytorch_model.bin")
+    found = locate(tmp_path, "old")
+    assert found != folder
+    assert {path.name for path in found.iterdir()} == {"config.json", "model.safetensors"}
+    assert tensors(found).keys() == {"a", "tied"}
+    assert locate(tmp_path, "old") == found
