@@ -82,7 +82,7 @@ def _prepare(
         parts = [part for part in data.media() if part.modality == one.name]
         model.embedder.features.fill(one, model.embedder.encoder(one.name), parts)
     deltas = list(before.deltas) if before else []
-    return Stage(len(known) + 1, model, modality, data, recipe, work, deltas=deltas)
+    return Stage(len(known) + 1, model, modality, data, recipe, work, store.root, deltas=deltas)
 
 
 def _publish(

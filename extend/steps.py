@@ -14,6 +14,7 @@ from extend.recipe import Phase
 from extend.stage import Stage, phase
 from extend.train import Curve, train
 from extend.warm import warm_start
+from modalities.architectures import Pretrained
 from modalities.base import Sample
 from modalities.connectors import Calibrated
 
@@ -22,7 +23,12 @@ from modalities.connectors import Calibrated
 def warm(stage: Stage, _: Path) -> Curve | None:
     """Before anything sees the LLM: scale the new connector and bring its tokens near the right words."""
     torch.manual_seed(stage.recipe.seed)
+    known = list(stage.model.embedder.connectors.values())
     connector = stage.model.embedder.add(stage.modality)
+    if any(connector is other for other in known):  # shared, and trained before: it goes on as it is
+        return None
+    if isinstance(connector, Pretrained):
+        connector.pretrained(stage.store)
     media = [part for sample in stage.data.new for part in sample.prompt if part.modality == stage.modality.name]
     if stage.recipe.calibrate and isinstance(connector, Calibrated):
         seen = [stage.model.embedder.media(part).float() for part in dict.fromkeys(media)]

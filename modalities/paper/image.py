@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from modalities.architectures import Projector
 from modalities.base import Encoder, Modality
-from modalities.connectors import MLP
 from modalities.encoders import vision
 from modalities.image import MODALITY as PICTURE
 from modalities.image.reading import read
@@ -24,6 +24,6 @@ MODALITY = Modality(
     max_bytes=PICTURE.max_bytes,
     read=read,
     encoder=encoder,
-    connector=MLP,
+    connector=Projector,
     datasets=coco.load,
 )

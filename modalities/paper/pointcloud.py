@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from modalities.architectures import Projector
 from modalities.base import Encoder, Modality
-from modalities.connectors import MLP
 from modalities.encoders import pointbert
 from modalities.paper import cap3d
 from modalities.pointcloud import MODALITY as SOLID
@@ -37,6 +37,6 @@ MODALITY = Modality(
     max_bytes=SOLID.max_bytes,
     read=read,
     encoder=encoder,
-    connector=MLP,
+    connector=Projector,
     datasets=cap3d.load,
 )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from modalities.architectures import Projector
 from modalities.base import Encoder, Modality
-from modalities.connectors import MLP
 from modalities.encoders import vision
 from modalities.paper import image, msvd
 from modalities.paper.decode import frames
@@ -21,6 +21,6 @@ MODALITY = Modality(
     max_bytes=200_000_000,
     read=frames,
     encoder=encoder,
-    connector=MLP,
+    connector=Projector,
     datasets=msvd.load,
 )
