@@ -131,8 +131,12 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
 
     Raises AssetError.
     """
-    wanted = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
+    compare(module.state_dict(), weights, what)
+    module.load_state_dict(dict(weights))
+
+
+def compare(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], what: str) -> None:
+    """The same names and shapes, or AssetError that names the first that differs."""
     for complaint, names in (
         ("lacks", wanted.keys() - found.keys()),
         ("has what this network does not:", found.keys() - wanted.keys()),
@@ -140,10 +144,10 @@ def fill(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
         if names:
             first, more = sorted(names)[0], f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise AssetError(f"{what} {complaint} {first}{more}; use the published weights of this very network.")
-    for name, shape in wanted.items():
-        if found[name] != shape:
-            raise AssetError(f"{what}: {name} has shape {found[name]}, here it is {shape}; use the published weights.")
-    module.load_state_dict(dict(weights))
+    for name, value in wanted.items():
+        here, there = tuple(value.shape), tuple(found[name].shape)
+        if here != there:
+            raise AssetError(f"{what}: {name} has shape {there}, here it is {here}; use the published weights.")
 
 
 def best_device() -> torch.device:
