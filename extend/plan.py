@@ -107,15 +107,21 @@ def read(name: str) -> tuple[dict[str, Any], list[Expected]]:
 
 
 def shape_of(store: Path, base_llm: str, shape: dict[str, Any]) -> Any:
-    """The backbone's configuration: its own where it lies in the store's assets, else the plan's. Raises RunError."""
+    """The backbone's configuration: its own where it lies in the store's assets, else the plan's for this very one.
+
+    Raises RunError.
+    """
     from transformers import CONFIG_MAPPING
 
-    if (store / "assets" / base_llm.partition("@")[0] / "config.json").is_file() or not shape:
+    name = base_llm.partition("@")[0]
+    if (store / "assets" / name / "config.json").is_file() or shape.get("base_llm") != name:
         try:
             shape = json.loads((backbone(store, base_llm) / "config.json").read_text())
         except AssetError as error:
             raise RunError(str(error)) from None
-    return CONFIG_MAPPING[shape["model_type"]](**{key: value for key, value in shape.items() if key != "model_type"})
+    return CONFIG_MAPPING[shape["model_type"]](
+        **{key: value for key, value in shape.items() if key not in ("model_type", "base_llm")}
+    )
 
 
 def memory(config: Any, recipe: Recipe, batch: int, length: int, answers: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from transformers.models.blip_2.modeling_blip_2 import Blip2QFormerModel
 from modalities.assets import AssetError
 from modalities.weights import fill, locate, tensors
 
-BERT = "bert-base-uncased"
+BERT = "google-bert/bert-base-uncased"
 QUERIES = 32
 UNUSED = r"(bert\.)?(embeddings\.(word|position|token_type)_emb|embeddings\.position_ids|pooler\.)|cls\."  # of BERT
 TEXT_BRANCH = r"encoder\.layer\.\d+\.(intermediate|output)\."  # BLIP-2's own, beside the queries'

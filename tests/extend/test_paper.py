@@ -20,6 +20,7 @@ from modalities.base import Part, find
 from modalities.checkpoint import Checkpoint, Store
 from modalities.encoders.pointbert import PointBert
 from modalities.paper import audio, image, pointcloud
+from modalities.qformer import BERT
 from modalities.userdata import keep
 from serving.deployment import load as deploy
 from serving.engine import Sampling
@@ -81,9 +82,9 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Checkp
         path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     towers.clip(store.assets / image.CLIP)
     published(store.assets / audio.WEIGHTS)
-    (store.assets / "bert-base-uncased").mkdir()
+    (store.assets / BERT).mkdir(parents=True)
     bert = BertModel(BertConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32))
-    save_file(bert.state_dict(), store.assets / "bert-base-uncased" / "model.safetensors")
+    save_file(bert.state_dict(), store.assets / BERT / "model.safetensors")
     weights = {f"module.point_encoder.{name}": value for name, value in PointBert(depth=1).state_dict().items()}
     torch.save({"state_dict": weights}, store.assets / pointcloud.WEIGHTS)
     made: list[Checkpoint] = []

@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel, Blip2QFormerConfig
 from transformers.models.blip_2.modeling_blip_2 import Blip2QFormerModel
 
 from modalities.assets import AssetError
-from modalities.qformer import QFormer
+from modalities.qformer import BERT, QFormer
 from tests.modalities import golden
 
 SMALL: dict[str, Any] = {"hidden": 16, "layers": 2, "heads": 2, "inner": 32, "queries": 4}
@@ -100,7 +100,7 @@ def test_what_bert_lacks_is_named_and_so_is_what_is_left_over() -> None:
 
 
 def test_the_start_is_read_from_a_folder_of_the_store(tmp_path: Path) -> None:
-    folder = tmp_path / "assets" / "bert-base-uncased"
+    folder = tmp_path / "assets" / BERT
     folder.mkdir(parents=True)
     model = bert()
     save_file(as_published(model), folder / "model.safetensors")
