@@ -31,6 +31,8 @@ class Adapter:
 
     def __enter__(self) -> Self:
         self._lora = LoraModel(self._llm, self.config, "default")
+        for parameter in self.parameters:
+            parameter.data = parameter.data.float()  # what is trained stays exact where the backbone is not
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -5,7 +5,7 @@ recipes/paper.toml is the paper's Table 9; recipes/embedded.toml is what two CPU
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -51,6 +51,14 @@ class Lora(_Strict):
     alpha: Count
 
 
+class Machine(_Strict):
+    """How a run uses the machine; more memory or less, not another method."""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the frozen backbone and of the arithmetic
+    checkpointing: bool = False  # recompute activations in the backward pass instead of keeping them
+    micro: Count | None = None  # samples at once; a step adds their gradients up. Absent: the whole batch
+
+
 class Recipe(_Strict):
     """All that decides what a run computes; it is kept in the checkpoint's manifest."""
 
@@ -60,6 +68,7 @@ class Recipe(_Strict):
     replay: Share = 0.1  # r: how much of D_1 … D_i the realigning sees
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
     calibrate: bool = False  # standardise features, and speak as loud as words (connectors that can)
+    machine: Machine = Machine()
     lora: Lora
     warm: Warm | None = None
     align: Phase

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from extend import RunError
 from extend.adapter import STORED
 from extend.data import StageData
+from extend.machine import DTYPES
 from extend.picture import draw_losses
 from extend.recipe import Recipe
 from extend.stage import Stage
@@ -70,6 +71,7 @@ def _prepare(
 ) -> Stage:
     """θ_{i-1}, the data of all modalities, and every feature that training will touch."""
     model = assemble(store, before) if before else bare(store, recipe.base_llm, recipe.system)
+    model.llm.to(DTYPES[recipe.machine.precision])
     model.embedder.features = Features(store.features, RESIDENT)
     known = [find(name) for name in (before.modalities if before else ())]
     train = [
@@ -82,7 +84,7 @@ def _prepare(
         parts = [part for part in data.media() if part.modality == one.name]
         model.embedder.features.fill(one, model.embedder.encoder(one.name), parts)
     deltas = list(before.deltas) if before else []
-    return Stage(len(known) + 1, model, modality, data, recipe, work, deltas=deltas)
+    return Stage(len(known) + 1, model, modality, data, recipe, work, store.root, deltas=deltas)
 
 
 def _publish(

@@ -26,7 +26,8 @@ DONE = "done.json"
 class Stage:
     """Learning modality M_i from θ_{i-1}. `model` is θ_{i-1} at first, θ_i in the end.
 
-    `work` holds one folder for each finished phase. `delta` is Δ_i once it is trained; `deltas` are folded.
+    `work` holds one folder for each finished phase; `store` is what connectors may start from. `delta` is Δ_i once it
+    is trained; `deltas` are folded.
     """
 
     index: int
@@ -35,6 +36,7 @@ class Stage:
     data: StageData
     recipe: Recipe
     work: Path
+    store: Path = Path("store")
     carry: dict[str, Path] = field(default_factory=dict)
     delta: Path | None = None
     deltas: list[Delta] = field(default_factory=list)

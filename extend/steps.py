@@ -4,6 +4,7 @@ Each trains what it names and leaves the rest bit for bit as it was.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from extend.recipe import Phase
 from extend.stage import Stage, phase
 from extend.train import Curve, train
 from extend.warm import warm_start
+from modalities.architectures import Pretrained
 from modalities.base import Sample
 from modalities.connectors import Calibrated
 
@@ -22,7 +24,12 @@ from modalities.connectors import Calibrated
 def warm(stage: Stage, _: Path) -> Curve | None:
     """Before anything sees the LLM: scale the new connector and bring its tokens near the right words."""
     torch.manual_seed(stage.recipe.seed)
+    known = list(stage.model.embedder.connectors.values())
     connector = stage.model.embedder.add(stage.modality)
+    if any(connector is other for other in known):  # shared, and trained before: it goes on as it is
+        return None
+    if isinstance(connector, Pretrained):
+        connector.pretrained(stage.store)
     media = [part for sample in stage.data.new for part in sample.prompt if part.modality == stage.modality.name]
     if stage.recipe.calibrate and isinstance(connector, Calibrated):
         seen = [stage.model.embedder.media(part).float() for part in dict.fromkeys(media)]
@@ -90,8 +97,14 @@ def _train(
     # Each phase has a seed of its own: what it does never depends on whether the phases before it ran or were loaded.
     seed = stage.recipe.seed + 1000 * stage.index + sum(name.encode())
     torch.manual_seed(seed)
-    rest = {"batch": settings.batch, "epochs": settings.epochs, "warmup": stage.recipe.warmup, "seed": seed}
-    return train(stage.model, name, samples, groups, **rest)  # type: ignore[arg-type]
+    rest: dict[str, Any] = {
+        "batch": settings.batch,
+        "epochs": settings.epochs,
+        "warmup": stage.recipe.warmup,
+        "seed": seed,
+    }
+    rest |= {"machine": stage.recipe.machine}
+    return train(stage.model, name, samples, groups, **rest)
 
 
 def _media_names(sample: Sample) -> set[str]:

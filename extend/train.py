@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from extend.data import batches
+from extend.machine import accelerated, parts, recomputing
+from extend.recipe import Machine
 from modalities.base import Sample
 from modalities.mllm import MLLM
 
@@ -41,6 +42,7 @@ def train(
     epochs: int,
     warmup: float,
     seed: int,
+    machine: Machine = Machine(),  # noqa: B008 - frozen
     penalty: Callable[[], torch.Tensor] | None = None,
 ) -> Curve:
     """Train the parameter groups (parameters, learning rate) on the samples; everything else stays as it is."""
@@ -48,23 +50,28 @@ def train(
     plan = [one for epoch in range(epochs) for one in batches(samples, batch, seed + epoch)]
     optimizer: Any = torch.optim.AdamW([{"params": list(p), "lr": lr} for p, lr in groups], weight_decay=0.0)
     schedule: Any = get_cosine_schedule_with_warmup(optimizer, round(warmup * len(plan)), len(plan))
-    accelerator = Accelerator()
+    accelerator = accelerated(machine)
     prepared, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
     curve = Curve(phase, samples=sum(map(len, plan)))
     began, shown = time.monotonic(), None
     for parameter in wanted:
         parameter.requires_grad_(True)
     model.embedder.connectors.train()
+    recomputing(model.llm, machine.checkpointing)
     try:
         with tqdm(plan, desc=phase, unit="step") as bar:
             for chunk in bar:
-                loss = prepared(chunk)
-                accelerator.backward(loss if penalty is None else loss + penalty())
+                value = 0.0
+                for part in parts(chunk, machine.micro):
+                    loss = prepared(part) * (len(part) / len(chunk))
+                    accelerator.backward(loss)
+                    value += loss.item()
+                if penalty is not None:
+                    accelerator.backward(penalty())
                 accelerator.clip_grad_norm_(wanted, 1.0)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
-                value = loss.item()
                 curve.losses.append(value)
                 shown = value if shown is None else SMOOTHING * shown + (1 - SMOOTHING) * value
                 bar.set_postfix(loss=f"{shown:.3f}")
@@ -72,5 +79,6 @@ def train(
         for parameter in wanted:
             parameter.requires_grad_(False)
         model.embedder.connectors.eval()
+        recomputing(model.llm, False)
     curve.seconds = time.monotonic() - began
     return curve

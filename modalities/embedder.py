@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from modalities.architectures import Shared
 from modalities.base import TEXT, Encoder, Modality, Part, UnknownModality
 from modalities.features import Features
 
@@ -76,9 +77,16 @@ class Embedder(nn.Module):
         """Join a modality: its connector is new unless one is given (paper §4.1: joined, not averaged)."""
         self.modalities[modality.name] = modality
         if connector is None:
-            connector = modality.connector(self.encoder(modality.name).width, self.width)
+            connector = self._shared(modality) or modality.connector(self.encoder(modality.name).width, self.width)
         self.connectors[modality.name] = connector.eval()
         return connector
+
+    def _shared(self, modality: Modality) -> nn.Module | None:
+        """The connector that a learned modality has and this one shares (paper, Appendix A.3), if any."""
+        if not isinstance(modality.connector, Shared):
+            return None
+        alike = [name for name, other in self.modalities.items() if other.connector == modality.connector]
+        return next((self.connectors[name] for name in alike if name in self.connectors), None)
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a user's text; a special token typed as text stays text."""

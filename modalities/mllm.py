@@ -128,7 +128,9 @@ class MLLM(nn.Module):
             alike[part.modality, len(one)].append(place)
         out: dict[int, Tensor] = {}
         for (name, _), places in alike.items():
-            projected = self.embedder.project(name, torch.stack([features[place] for place in places]))  # (B, T, D)
+            projected = self.embedder.project(
+                name, torch.stack([features[place].float() for place in places])
+            )  # (B, T, D)
             out |= zip(places, projected, strict=True)
         return [out[place] for place in range(len(parts))]
 

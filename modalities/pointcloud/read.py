@@ -17,6 +17,11 @@ GREY = 0.5
 
 def read(data: bytes) -> Array:
     """The cloud of a 3D file's bytes. Raises BadMedia."""
+    return cloud(*parsed(data))
+
+
+def parsed(data: bytes) -> tuple[Shape, str, int]:
+    """The shape in a 3D file, the file's kind, and a seed that is its own hash. Raises BadMedia."""
     if len(data) > MAX_BYTES:
         raise BadMedia(f"The 3D file is larger than {MAX_BYTES // 2**20} MiB; send one with fewer points.")
     found = sniff(data)
@@ -33,11 +38,11 @@ def read(data: bytes) -> Array:
         raise BadMedia(f"The {kind} file promises more than it can hold; save it again.") from error
     except Exception as error:  # parsers of broken files raise anything
         raise BadMedia(f"The {kind} file is broken or cut off; save it again, or as binary PLY.") from error
-    return cloud(shape, kind, int.from_bytes(hashlib.sha256(data).digest()[:8]))
+    return shape, kind, int.from_bytes(hashlib.sha256(data).digest()[:8])
 
 
-def cloud(shape: Shape, kind: str, seed: int) -> Array:
-    """POINTS evenly spread points of a shape with their colours, centred and scaled."""
+def cloud(shape: Shape, kind: str, seed: int, count: int = POINTS, candidates: int = CANDIDATES) -> Array:
+    """`count` evenly spread points of a shape with their colours, centred and scaled."""
     points, colours = np.asarray(shape.points, np.float64), shape.colours
     if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
         raise BadMedia(f"The {kind} file holds no points; send one with at least one point.")
@@ -49,11 +54,11 @@ def cloud(shape: Shape, kind: str, seed: int) -> Array:
     if shape.faces is not None and len(shape.faces):
         if shape.faces.min() < 0 or shape.faces.max() >= len(points):
             raise BadMedia(f"The {kind} file has triangles over points that it does not hold; save it again.")
-        fine, chosen, weights = surface(fine, shape.faces, CANDIDATES, seed)
+        fine, chosen, weights = surface(fine, shape.faces, candidates, seed)
         tint = np.einsum("nk,nkd->nd", weights, tint[shape.faces[chosen]])
-    elif len(fine) > CANDIDATES:
-        kept = np.sort(np.random.default_rng(seed).choice(len(fine), CANDIDATES, replace=False))
+    elif len(fine) > candidates:
+        kept = np.sort(np.random.default_rng(seed).choice(len(fine), candidates, replace=False))
         fine, tint = fine[kept], tint[kept]
-    few = len(fine) <= POINTS  # then all of them, again and again
-    kept = np.arange(POINTS) % len(fine) if few else farthest(fine, POINTS)
+    few = len(fine) <= count  # then all of them, again and again
+    kept = np.arange(count) % len(fine) if few else farthest(fine, count)
     return np.concatenate((centred(fine[kept]), tint[kept]), axis=1).astype(np.float32)

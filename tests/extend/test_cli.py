@@ -215,3 +215,17 @@ def test_a_wrong_token_is_refused_with_the_cure(server: Running, taught: Store, 
     (taught.root / "admin-token").write_text("wrong")
     outcome = extend("deploy", taught.ids()[0], "--server", server.url, "--store", taught.root)
     assert (outcome.code, "POLYMERA_ADMIN_TOKEN" in outcome.err) == (2, True)
+
+
+def test_a_checkpoint_is_exported_by_the_command(pico_store: Store, extend: Extend, tmp_path: Path) -> None:
+    id = pico_store.ids()[0]
+    made = extend("export", id, tmp_path / "out", "--form", "adapter", "--store", pico_store.root, "--json")
+    assert made.code == 0, made.err
+    assert "adapter_model.safetensors" in made.json["files"]
+    again = extend("export", id, tmp_path / "out", "--store", pico_store.root)
+    assert (again.code, "out is there already" in again.err) == (2, True)
+
+
+def test_an_import_of_nothing_is_wrong_use(pico_store: Store, extend: Extend, tmp_path: Path) -> None:
+    outcome = extend("import", tmp_path / "none", TONE, "--store", pico_store.root)
+    assert (outcome.code, "There is no folder 'none'" in outcome.err) == (2, True)

@@ -250,3 +250,14 @@ def test_any_folder_of_the_assets_is_a_backbone_and_no_other(tmp_path: Path) -> 
             backbone(tmp_path, name)
     (folder / "config.json").write_text("{}")
     assert backbone(tmp_path, "llama") == folder
+
+
+def test_a_hub_s_backbone_may_lie_in_the_assets_under_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "assets" / "org" / "llama"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    assert backbone(tmp_path, "org/llama") == folder
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with pytest.raises(AssetError, match="'org/other' at revision v2 is neither"):
+        backbone(tmp_path, "org/other@v2")

@@ -1,0 +1,45 @@
+"""How training uses the machine: precision, recomputation, small bites of a batch. It knows no phase and no modality.
+
+Everything else (device, one process or more) is accelerate's, by its own configuration.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from extend import RunError
+from extend.recipe import Machine
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MIXED = {"float32": None, "bfloat16": "bf16", "float16": "fp16"}  # None: as accelerate is configured
+
+T = TypeVar("T")
+
+
+def accelerated(machine: Machine) -> Accelerator:
+    """Accelerate as the recipe and the user's own configuration want it. Raises RunError."""
+    if machine.precision == "float16" and not torch.cuda.is_available():
+        raise RunError("Training in float16 needs a GPU; set machine.precision to bfloat16 or float32 in the recipe.")
+    AcceleratorState._reset_state()  # two trainings of one process may differ in their precision
+    accelerator = Accelerator(mixed_precision=MIXED[machine.precision])
+    if accelerator.num_processes > 1:
+        raise RunError("Several processes cannot train one model yet; start extend without accelerate launch.")
+    return accelerator
+
+
+def recomputing(llm: Any, wanted: bool) -> None:
+    """Turn recomputation of activations on or off. transformers does it in training mode only."""
+    if wanted:
+        llm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        llm.gradient_checkpointing_disable()
+    llm.train(wanted)
+
+
+def parts(samples: Sequence[T], size: int | None) -> list[Sequence[T]]:
+    """A batch in bites of `size` samples, or as a whole."""
+    size = size or len(samples)
+    return [samples[start : start + size] for start in range(0, len(samples), size)]
