@@ -13,11 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from extend import RunError
+from extend.machine import DTYPES
 from modalities.assemble import folded
 from modalities.checkpoint import MANIFEST, Checkpoint, Store, aside
 from modalities.weights import tensors
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def export(store: Store, id: str, target: Path, *, form: str = "merged", precision: str = "float32") -> list[str]:
@@ -25,13 +24,13 @@ def export(store: Store, id: str, target: Path, *, form: str = "merged", precisi
     forms = {"merged": _merged, "adapter": _adapter}
     if form not in forms:
         raise RunError(f"No form {form!r}; there are: {', '.join(forms)}.")
-    if precision not in PRECISIONS:
-        raise RunError(f"No precision {precision!r}; there are: {', '.join(PRECISIONS)}.")
+    if precision not in DTYPES:
+        raise RunError(f"No precision {precision!r}; there are: {', '.join(DTYPES)}.")
     if target.exists():
         raise RunError(f"{target.name} is there already; name a folder that is not.")
     checkpoint = store.load(id)
     with aside(target) as folder:
-        forms[form](store, checkpoint, folder, PRECISIONS[precision])
+        forms[form](store, checkpoint, folder, DTYPES[precision])
         shutil.copytree(store.folder(id) / "connectors", folder / "connectors", dirs_exist_ok=True)
         shutil.copyfile(store.folder(id) / MANIFEST, folder / MANIFEST)
     return sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())

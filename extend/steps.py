@@ -4,7 +4,6 @@ Each trains what it names and leaves the rest bit for bit as it was.
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -97,14 +96,17 @@ def _train(
     # Each phase has a seed of its own: what it does never depends on whether the phases before it ran or were loaded.
     seed = stage.recipe.seed + 1000 * stage.index + sum(name.encode())
     torch.manual_seed(seed)
-    rest: dict[str, Any] = {
-        "batch": settings.batch,
-        "epochs": settings.epochs,
-        "warmup": stage.recipe.warmup,
-        "seed": seed,
-    }
-    rest |= {"machine": stage.recipe.machine}
-    return train(stage.model, name, samples, groups, **rest)
+    return train(
+        stage.model,
+        name,
+        samples,
+        groups,
+        batch=settings.batch,
+        epochs=settings.epochs,
+        warmup=stage.recipe.warmup,
+        seed=seed,
+        machine=stage.recipe.machine,
+    )
 
 
 def _media_names(sample: Sample) -> set[str]:

@@ -91,9 +91,7 @@ class Published:
     digest: str  # sha256 of the published file
 
 
-def published(
-    store: Path, source: str, split: Callable[[Any], tuple[Mapping[str, Tensor], dict[str, Any]]]
-) -> Published:
+def published(store: Path, source: str, split: Split) -> Published:
     """A published file; a `.pt` is converted when first seen. Raises AssetError.
 
     `split(content)` parts what a `.pt` holds into its weights and what else is kept beside them, as config.json.

@@ -1,12 +1,12 @@
 """The paper's image: CLIP-ViT-L/14-336 as LLaVA uses it, an MLP connector, MSCOCO-2014 and OK-VQA."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from modalities.architectures import Projector
-from modalities.base import Encoder, Modality
+from modalities.base import Encoder
 from modalities.encoders import vision
 from modalities.image import MODALITY as PICTURE
-from modalities.image.reading import read
 from modalities.paper import coco
 
 CLIP = "openai/clip-vit-large-patch14-336"
@@ -17,13 +17,4 @@ def encoder(store: Path) -> Encoder:
     return vision.load(store, CLIP)
 
 
-MODALITY = Modality(
-    name="image",
-    media_types=PICTURE.media_types,
-    suffixes=PICTURE.suffixes,
-    max_bytes=PICTURE.max_bytes,
-    read=read,
-    encoder=encoder,
-    connector=Projector,
-    datasets=coco.load,
-)
+MODALITY = replace(PICTURE, encoder=encoder, connector=Projector, datasets=coco.load)

@@ -1,11 +1,12 @@
 """The paper's point cloud: Point-BERT v1.2 (PointLLM's, with colour), an MLP connector, Cap3D and Cap3D-QA."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from modalities.architectures import Projector
-from modalities.base import Encoder, Modality
+from modalities.base import Encoder
 from modalities.encoders import pointbert
 from modalities.paper import cap3d
 from modalities.pointcloud import MODALITY as SOLID
@@ -30,13 +31,4 @@ def encoder(store: Path) -> Encoder:
     return pointbert.load(store, WEIGHTS)
 
 
-MODALITY = Modality(
-    name="pointcloud",
-    media_types=SOLID.media_types,
-    suffixes=SOLID.suffixes,
-    max_bytes=SOLID.max_bytes,
-    read=read,
-    encoder=encoder,
-    connector=Projector,
-    datasets=cap3d.load,
-)
+MODALITY = replace(SOLID, read=read, encoder=encoder, connector=Projector, datasets=cap3d.load)
