@@ -82,6 +82,28 @@ FLUENT_FLAT = Package(
     size=1_172_438,
 )
 
+NOTO_V1 = Package(
+    name="@iconify-json/noto-v1",
+    kind="npm",
+    version="1.2.5",
+    file="iconify-json-noto-v1-1.2.5.tgz",
+    sha256="2bf62c26c2c2884aa99e90aec942cdaee17a5921f05690694f4978ad4b017c37",
+    licence="Apache-2.0",
+    origin="Noto Emoji (Google) before 2017, drawings",
+    size=1_587_591,
+)
+
+EMOJIONE = Package(
+    name="@iconify-json/emojione",
+    kind="npm",
+    version="1.2.3",
+    file="iconify-json-emojione-1.2.3.tgz",
+    sha256="26a14f44284407e8bcde91799388dca2bfd91dbcd55a97f425524a1c5b73610e",
+    licence="CC BY 4.0",
+    origin="EmojiOne 2 (EmojiTwo), drawings",
+    size=687_690,
+)
+
 FLUENT_3D = Package(
     name="@lobehub/fluent-emoji-3d",
     kind="npm",
@@ -112,6 +134,8 @@ ALL = (
     TWEMOJI,
     OPENMOJI,
     FLUENT_FLAT,
+    NOTO_V1,
+    EMOJIONE,
     FLUENT_3D,
     EMOJIBASE,
 )

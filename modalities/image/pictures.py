@@ -5,6 +5,7 @@ It knows where the art lies in the fetched packages; it knows no question and no
 
 import io
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +14,20 @@ from typing import Any
 from PIL import Image
 
 from modalities.assets import Package, fetch
-from modalities.packages import EMOJIBASE, FLUENT_3D, FLUENT_FLAT, NOTO, OPENMOJI, TWEMOJI
+from modalities.packages import EMOJIBASE, EMOJIONE, FLUENT_3D, FLUENT_FLAT, NOTO, NOTO_V1, OPENMOJI, TWEMOJI
 
 SIDE = 260
 DRAWN = 320  # the side of a drawing before its border is cut off
-DRAWINGS = {"noto": NOTO, "openmoji": OPENMOJI, "fluent-flat": FLUENT_FLAT, "twemoji": TWEMOJI}  # SVG collections
+DRAWINGS = {  # SVG collections
+    "noto": NOTO,
+    "noto-v1": NOTO_V1,
+    "openmoji": OPENMOJI,
+    "fluent-flat": FLUENT_FLAT,
+    "emojione": EMOJIONE,
+    "twemoji": TWEMOJI,
+}
 RENDERED = "fluent-3d"
+MISNAMED = {("noto-v1", "cricket"), ("emojione", "cricket")}  # the sport, where the label means the insect
 STYLES = (*DRAWINGS, RENDERED)
 
 
@@ -54,11 +63,11 @@ class Art:
 
     def has(self, style: str, label: str) -> bool:
         """Whether the style has a drawing of the label."""
-        if label not in self._codes:
+        if label not in self._codes or (style, label) in MISNAMED:
             return False
         if style == RENDERED:
             return self._file(label) is not None
-        return self._drawings[style].name(self._codes[label]) is not None
+        return self._drawings[style].name(label, self._codes[label]) is not None
 
     def draw(self, picture: Picture) -> Image.Image:
         """The picture, 260 by 260, RGB."""
@@ -81,7 +90,7 @@ class Art:
         return self._cut[key]
 
     def _open(self, style: str, label: str) -> Image.Image:
-        source = self._file(label) if style == RENDERED else self._drawings[style].png(self._codes[label])
+        source = self._file(label) if style == RENDERED else self._drawings[style].png(label, self._codes[label])
         assert source is not None, f"{style} has no drawing of {label!r}"
         with Image.open(source) as image:
             drawing = image.convert("RGBA")
@@ -94,7 +103,7 @@ class Art:
 
 
 class Collection:
-    """One Iconify collection: SVG bodies by icon name, icon names by code points."""
+    """One Iconify collection: SVG bodies by icon name. Icons are found by code points, else by the label."""
 
     def __init__(self, store: Path, package: Package) -> None:
         self._folder = fetch(store, package) / "package"
@@ -107,17 +116,17 @@ class Collection:
     def _names(self) -> dict[str, str]:
         return {_plain(code): name for code, name in _json(self._folder / "chars.json").items()}
 
-    def name(self, code: str) -> str | None:
-        """The icon of the code points, if there is one."""
-        name = self._names.get(_plain(code), "")
+    def name(self, label: str, code: str) -> str | None:
+        """The icon of the label or its code points, if there is one."""
+        name = self._names.get(_plain(code), "") if self._names else _slug(label)
         name = self._icons.get("aliases", {}).get(name, {}).get("parent", name)
         return name if name in self._icons["icons"] else None
 
-    def png(self, code: str) -> io.BytesIO:
+    def png(self, label: str, code: str) -> io.BytesIO:
         """The icon, drawn without the machine's fonts (no icon holds text)."""
         import resvg_py
 
-        icon = self._icons["icons"][self.name(code)]
+        icon = self._icons["icons"][self.name(label, code)]
         left, top = icon.get("left", 0), icon.get("top", 0)
         width, height = (icon.get(key, self._icons.get(key, 16)) for key in ("width", "height"))
         svg = (
@@ -131,6 +140,11 @@ class Collection:
 def _plain(code: str) -> str:
     """Code points without the marks that only ask for a colourful drawing."""
     return code.lower().replace("-fe0f", "")
+
+
+def _slug(label: str) -> str:
+    """As Iconify names an icon after a label: `T-Rex` is `t-rex`."""
+    return re.sub("[^a-z0-9]+", "-", label.lower()).strip("-")
 
 
 def _json(path: Path) -> Any:

@@ -16,8 +16,8 @@ from modalities.image import wording
 from modalities.image.concepts import Concept, concepts
 from modalities.image.pictures import SIDE, Picture, Placed
 
-VERSION = "emoji-1"  # change it whenever another picture or another word comes out
-TRAIN_STYLES = ("noto", "openmoji", "fluent-flat", "fluent-3d")
+VERSION = "emoji-2"  # change it whenever another picture or another word comes out
+TRAIN_STYLES = ("noto", "openmoji", "fluent-flat", "fluent-3d", "noto-v1", "emojione")
 TEST_STYLE = "twemoji"
 TEST_SINGLES, TRAIN_SCENES, TEST_SCENES = 400, 1200, 120
 WHITE = (255, 255, 255)

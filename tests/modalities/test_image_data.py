@@ -240,3 +240,11 @@ def test_a_plan_is_drawn_into_a_folder_laid_out_as_a_users_own(
     with Image.open(drawn[0]) as image:
         assert image.size == (SIDE, SIDE)
     assert [dataset.task for dataset in userdata.folder(MODALITY, tmp_path)] == ["caption", "qa"]
+
+
+def test_icons_are_found_by_their_name_where_a_collection_lists_no_code_points(art: Art) -> None:
+    assert art.has("emojione", "T-Rex") is art.has("noto-v1", "T-Rex") is False  # younger than these drawings
+    assert art.has("emojione", "unicorn")
+    assert art.has("noto-v1", "unicorn")
+    assert art.has("twemoji", "cricket")
+    assert not art.has("emojione", "cricket"), "the old name of the sport"
