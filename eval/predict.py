@@ -16,8 +16,9 @@ from modalities.base import BadMedia, Dataset, Part
 from modalities.checkpoint import Store
 from modalities.embedder import Embedder, PromptTooLong
 from modalities.features import Features
-from serving.deployment import Deployment, load
+from serving.deployment import Deployment
 from serving.engine import Sampling
+from serving.loading import loader
 
 # The references have about 25 tokens (captions) and 5 (answers) at most: room for them, none for rambling on.
 MAX_TOKENS = {"caption": 32, "qa": 10}
@@ -50,7 +51,7 @@ def fill(store: Store, checkpoint: str, asks: Sequence[Ask], engine: str) -> Non
     missing = [one for one in asks if not one.path.is_file()]
 
     async def predict_missing() -> None:
-        deployment = load(store, checkpoint, engine)
+        deployment = await loader(engine).load(store, checkpoint)
         deployment.embedder.features = Features(store.features)
         try:
             for one in missing:

@@ -18,7 +18,7 @@ from eval.score import Unscored, require_java
 from modalities.base import Dataset
 from modalities.checkpoint import Checkpoint, Store, write
 from modalities.userdata import datasets
-from serving.deployment import ENGINES
+from serving.loading import ENGINES
 
 T = TypeVar("T")
 Seen = dict[str, dict[str, Measured]]  # modality -> dataset -> what was said about it

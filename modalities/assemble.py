@@ -4,41 +4,35 @@ The fold is the merge of paper §4.1: θ_i = θ_0 + Σ scale_k·Δ_k, added in f
 the same list always gives the same bits. It knows neither training nor serving.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from modalities.backbone import backbone
 from modalities.base import Modality, find
 from modalities.checkpoint import Checkpoint, Store, StoreError
+from modalities.deltas import added, misfit, read_delta, read_one, read_tensors
 from modalities.embedder import Embedder, load_tokenizer
 from modalities.features import Features
 from modalities.mllm import MLLM
 
-PEFT_PREFIX = "base_model.model."
-
 
 def assemble(store: Store, checkpoint: Checkpoint) -> MLLM:
     """The model of a checkpoint, frozen, in float32. Raises StoreError when a file does not fit."""
-    folder = store.folder(checkpoint.id)
     model = folded(store, checkpoint)
-    for name in checkpoint.modalities:
-        modality = find(name)
-        connector = model.embedder.add(modality)
-        trained_with, here = checkpoint.encoders[modality.name], model.embedder.encoder(modality.name).identity
-        if trained_with != here:
-            raise StoreError(
-                f"{checkpoint.id} was trained with encoder {trained_with} for {modality.name}, here is {here}; "
-                "use the version of the modality that made it."
-            )
-        load_connector(connector, folder / "connectors" / f"{modality.name}.safetensors")
+    _join(store, checkpoint, model.embedder)
     return model.eval().requires_grad_(False)
+
+
+def senses(store: Store, checkpoint: Checkpoint, table: nn.Embedding, context: int) -> Embedder:
+    """All of a checkpoint that comes before the LLM, over an embedding table that is loaded already."""
+    embedder = _embedder(store, backbone(store.root, checkpoint.base_llm), table, context, checkpoint.system)
+    _join(store, checkpoint, embedder)
+    return embedder.eval().requires_grad_(False)
 
 
 def folded(store: Store, checkpoint: Checkpoint) -> MLLM:
@@ -57,42 +51,64 @@ def bare(store: Store, base_llm: str, system: str | None) -> MLLM:
     logging.disable_progress_bar()  # a bar for half a second of loading is noise
     folder = backbone(store.root, base_llm)
     llm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    embedder = Embedder(
+    table = cast(nn.Embedding, llm.get_input_embeddings())
+    embedder = _embedder(store, folder, table, llm.config.max_position_embeddings, system)
+    return MLLM(llm, embedder).eval().requires_grad_(False)
+
+
+def table_of(folder: Path) -> tuple[nn.Embedding, int]:
+    """The embedding table of a backbone's folder, float32, and its context length; no layer is read."""
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with init_empty_weights():
+        shell = AutoModelForCausalLM.from_config(config)
+    found = next(name for name, module in shell.named_modules() if module is shell.get_input_embeddings())
+    table = nn.Embedding.from_pretrained(read_one(folder, f"{found}.weight").float())
+    return table, config.get_text_config().max_position_embeddings
+
+
+def _embedder(store: Store, folder: Path, table: nn.Embedding, context: int, system: str | None) -> Embedder:
+    return Embedder(
         load_tokenizer(folder),
-        cast(nn.Embedding, llm.get_input_embeddings()),
+        table,
         {},
         encoders=lambda modality: modality.encoder(store.root),
-        context=llm.config.max_position_embeddings,
+        context=context,
         system=system,
         features=Features(),
     )
-    return MLLM(llm, embedder).eval().requires_grad_(False)
+
+
+def _join(store: Store, checkpoint: Checkpoint, embedder: Embedder) -> None:
+    """The checkpoint's modalities, each with its connector. Raises StoreError when something does not fit."""
+    for name in checkpoint.modalities:
+        modality = find(name)
+        connector = embedder.add(modality)
+        trained_with, here = checkpoint.encoders[modality.name], embedder.encoder(modality.name).identity
+        if trained_with != here:
+            raise StoreError(
+                f"{checkpoint.id} was trained with encoder {trained_with} for {modality.name}, here is {here}; "
+                "use the version of the modality that made it."
+            )
+        load_connector(connector, store.folder(checkpoint.id) / "connectors" / f"{modality.name}.safetensors")
 
 
 @torch.no_grad()
 def fold(llm: nn.Module, adapter: Path, scale: float) -> None:
     """W += scale · (alpha/r) · B·A for every linear layer of a PEFT adapter, in place, in the weights' dtype."""
-    config = json.loads((adapter / "adapter_config.json").read_text())
-    tensors = _read(adapter / "adapter_model.safetensors")
-    factor = scale * config["lora_alpha"] / config["r"]
     weights = dict(llm.named_parameters())
-    for key in (key for key in tensors if key.endswith(".lora_A.weight")):
-        name = key.removeprefix(PEFT_PREFIX).removesuffix(".lora_A.weight")
-        weight = weights.get(f"{name}.weight")
-        a, b = tensors[key], tensors.get(key.replace(".lora_A.", ".lora_B."))
-        if weight is None or b is None or weight.shape != (b.shape[0], a.shape[1]) or a.shape[0] != b.shape[1]:
-            raise StoreError(
-                f"{adapter.name}: the adapter of {name} does not fit the backbone; restore the checkpoint."
-            )
-        # The sum is taken in float32 at least, the product on the CPU: the same bits everywhere it runs.
-        exact = torch.promote_types(weight.dtype, torch.float32)
-        product = factor * (b.to(exact) @ a.to(exact))  # (out, in)
-        weight.copy_(weight.to(exact) + product.to(weight.device))
+    for name, part in read_delta(adapter, scale).items():
+        weight = weights.get(name)
+        if weight is None or weight.shape != part.shape:
+            raise misfit(adapter, name)
+        weight.copy_(added(weight, [part]))
 
 
 def load_connector(connector: nn.Module, path: Path) -> None:
     """Fill a connector from its file. Raises StoreError that names what does not fit."""
-    tensors = _read(path)
+    tensors = read_tensors(path)
     wanted = {name: tuple(value.shape) for name, value in connector.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     if wanted != found:
@@ -121,11 +137,3 @@ def encoders(modalities: Sequence[Modality], embedder: Embedder) -> dict[str, st
 
 def _as(value: Tensor, dtype: torch.dtype | None) -> Tensor:
     return value.detach().to("cpu", dtype or value.dtype).contiguous()
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else "damaged"
-        raise StoreError(f"{path.name} is {reason}; restore the checkpoint.") from None

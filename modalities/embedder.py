@@ -26,6 +26,14 @@ class PromptTooLong(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation. Only a user's holds media."""
+
+    role: str  # system, user or assistant
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Embedded:
     """A prompt as the backbone takes it, and what it consists of."""
 
@@ -58,7 +66,8 @@ class Embedder(nn.Module):
         self._load_encoder = encoders
         self._encoders: dict[str, Encoder] = {}
         self._lock = Lock()
-        self.before, self.after = _template(tokenizer, system)
+        self.system = system
+        self.before, self.after = self.frame(("user",))
 
     @property
     def width(self) -> int:
@@ -107,23 +116,29 @@ class Embedder(nn.Module):
         tokens: Tensor = self.connectors[name](features.to(self.table.weight.device, torch.float32))
         return tokens.to(self.table.weight.dtype)
 
-    @torch.no_grad()
     def embed(self, parts: Sequence[Part]) -> Embedded:
         """The whole prompt, chat template around it, ready for an engine. Blocking: it runs encoders.
 
         Raises BadMedia, UnknownModality and PromptTooLong.
         """
-        pieces = [self.words(self.before)]
+        return self.converse([Turn("user", tuple(parts))])
+
+    @torch.no_grad()
+    def converse(self, turns: Sequence[Turn]) -> Embedded:
+        """A conversation that the model is to go on with; see `embed`."""
+        first, *frame = self.frame(tuple(turn.role for turn in turns))
+        pieces = [self.words(first)]
         media_tokens: dict[str, int] = {}
-        for part in parts:
-            if part.modality == TEXT:
-                assert isinstance(part.content, str), "A text part holds a string."
-                pieces.append(self.words(self.ids(part.content)))
-            else:
-                tokens = self.project(part.modality, self.media(part)[None])[0]  # (T, D)
-                media_tokens[part.modality] = media_tokens.get(part.modality, 0) + len(tokens)
-                pieces.append(tokens)
-        pieces.append(self.words(self.after))
+        for turn, following in zip(turns, frame, strict=True):
+            for part in turn.parts:
+                if part.modality == TEXT:
+                    assert isinstance(part.content, str), "A text part holds a string."
+                    pieces.append(self.words(self.ids(part.content)))
+                else:
+                    tokens = self.project(part.modality, self.media(part)[None])[0]  # (T, D)
+                    media_tokens[part.modality] = media_tokens.get(part.modality, 0) + len(tokens)
+                    pieces.append(tokens)
+            pieces.append(self.words(following))
         embeds = torch.cat(pieces)  # (T, D)
         if len(embeds) >= self.max_tokens:
             raise PromptTooLong(
@@ -132,23 +147,23 @@ class Embedder(nn.Module):
             )
         return Embedded(embeds, len(embeds) - sum(media_tokens.values()), media_tokens)
 
+    def frame(self, roles: tuple[str, ...]) -> list[list[int]]:
+        """What the backbone's chat template puts before, between and after the turns, as token ids.
+
+        A conversation that brings no system message gets the checkpoint's own.
+        """
+        messages = [{"role": role, "content": _HERE} for role in roles]
+        if self.system is not None and "system" not in roles:
+            messages.insert(0, {"role": "system", "content": self.system})
+        text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        pieces = text.split(_HERE)
+        assert len(pieces) == len(roles) + 1, "The template shows every message once."
+        return [list(self.tokenizer(piece, add_special_tokens=False)["input_ids"]) for piece in pieces]
+
     def words(self, ids: Sequence[int]) -> Tensor:
         """Rows of the embedding table, (T, D)."""
         rows: Tensor = self.table(torch.tensor(ids, dtype=torch.long, device=self.table.weight.device))
         return rows
-
-
-def _template(tokenizer: Any, system: str | None) -> tuple[list[int], list[int]]:
-    """What the backbone's chat template puts before and after a user's message, as token ids."""
-    messages = [{"role": "user", "content": _HERE}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    before, after = text.split(_HERE)
-    return (
-        list(tokenizer(before, add_special_tokens=False)["input_ids"]),
-        list(tokenizer(after, add_special_tokens=False)["input_ids"]),
-    )
 
 
 def load_tokenizer(folder: Path) -> Any:

@@ -28,6 +28,7 @@ class Features:
     def __init__(self, folder: Path | None = None, room: int = 256) -> None:
         self.folder = folder
         self.room = room
+        self.hits = self.misses = 0  # of `get`
         self._memory: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = Lock()
 
@@ -36,6 +37,9 @@ class Features:
         data = part.data()
         key = _key(encoder, data)
         found = self._recall(key)
+        with self._lock:
+            self.hits += found is not None
+            self.misses += found is None
         return found if found is not None else self._encode(modality, encoder, [(key, data)])[0]
 
     def fill(self, modality: Modality, encoder: Encoder, parts: Iterable[Part]) -> None:

@@ -4,6 +4,7 @@ The port answers at once; /readyz turns green when the checkpoint is loaded. Exi
 """
 
 import argparse
+import json
 import logging
 import os
 import socket
@@ -11,13 +12,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from modalities.checkpoint import Store, StoreError
 from serving.api import create_app
-from serving.deployment import ENGINES
 from serving.live import Live
+from serving.loading import ENGINES, Loader, has_vllm, loader
 
 GRACE = 30  # seconds that requests in flight have when the server is told to stop
 
@@ -35,14 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         store = Store(options.store)
         checkpoint = _choose(store, options.checkpoint)
         keys = _keys(options.api_keys)
+        engine = _engine(options.engine, options.engine_arg)
         listener = _listen(options.host, options.port)
-        return _serve(store, checkpoint, options.engine, keys, listener)
+        return _serve(store, checkpoint, engine, keys, listener)
     except (WrongUse, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _serve(store: Store, checkpoint: str, engine: str, keys: Sequence[str], listener: socket.socket) -> int:
+def _serve(store: Store, checkpoint: str, engine: Loader, keys: Sequence[str], listener: socket.socket) -> int:
     failures: list[Exception] = []
 
     def started(failure: Exception | None) -> None:
@@ -85,7 +88,14 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     default = os.environ.get("POLYMERA_STORE", "store")
     parser.add_argument("--store", type=Path, default=default, help="the store's folder (default: %(default)s)")
     parser.add_argument("--checkpoint", metavar="ID", help="default: the live one, else the store's newest")
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="default: %(default)s")
+    parser.add_argument("--engine", choices=ENGINES, help="default: vllm where it is installed, else transformers")
+    parser.add_argument(
+        "--engine-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="anything of vLLM's own, as often as needed: --engine-arg dtype=float32 --engine-arg max_model_len=4096",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine only")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
     parser.add_argument("--api-keys", type=Path, metavar="FILE", help="lock /generate and /modalities: one key a line")
@@ -102,6 +112,22 @@ def _choose(store: Store, wanted: str | None) -> str:
             "The store has no checkpoint; point --store at one that has, or make one with: extend add-modality NAME"
         )
     return store.live() or ids[-1]
+
+
+def _engine(name: str | None, given: Sequence[str]) -> Loader:
+    arguments: dict[str, Any] = {}
+    for one in given:
+        key, equals, value = one.partition("=")
+        if not equals or not key.strip():
+            raise WrongUse(f"--engine-arg {one[:80]!r} is no NAME=VALUE; write for example dtype=float32.")
+        try:
+            arguments[key.strip().replace("-", "_")] = json.loads(value)
+        except ValueError:
+            arguments[key.strip().replace("-", "_")] = value
+    try:
+        return loader(name or ("vllm" if has_vllm() else "transformers"), arguments)
+    except ValueError as error:
+        raise WrongUse(str(error)) from None
 
 
 def _keys(path: Path | None) -> list[str]:

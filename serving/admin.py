@@ -17,6 +17,7 @@ from modalities.checkpoint import Store, StoreError
 from serving import schema
 from serving.errors import NotFound, Unauthorized
 from serving.live import Live
+from serving.metrics import Metrics
 from serving.wire import read
 
 TOKEN_VARIABLE = "POLYMERA_ADMIN_TOKEN"
@@ -58,7 +59,7 @@ def admin_token(root: Path) -> str:
     return token
 
 
-def admin_routes(store: Store, live: Live, token: str) -> APIRouter:
+def admin_routes(store: Store, live: Live, metrics: Metrics, token: str) -> APIRouter:
     """Deploy, roll back, list."""
     cure = "This needs the admin token: Authorization: Bearer <the content of the store's admin-token>."
     router = APIRouter(prefix="/admin", dependencies=[Depends(Bearer([token], cure))])
@@ -71,13 +72,15 @@ def admin_routes(store: Store, live: Live, token: str) -> APIRouter:
             await asyncio.to_thread(store.folder, wanted)
         except StoreError as error:
             raise NotFound(str(error)) from None
-        previous = await live.deploy(wanted)
+        with metrics.swapping():
+            previous = await live.deploy(wanted)
         return schema.DeployResponse(checkpoint=wanted, previous=previous)
 
     @router.post("/rollback")
     async def rollback() -> schema.DeployResponse:
         """Put live again what was live before."""
-        previous = await live.rollback()
+        with metrics.swapping():
+            previous = await live.rollback()
         return schema.DeployResponse(checkpoint=live.current.checkpoint.id, previous=previous)
 
     @router.get("/checkpoints")

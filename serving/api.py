@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from functools import partial
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -15,10 +14,12 @@ from starlette.exceptions import HTTPException
 
 from modalities.checkpoint import Store
 from serving.admin import Bearer, admin_routes, admin_token
-from serving.deployment import load
 from serving.errors import tell
 from serving.generate import user_routes
 from serving.live import Live
+from serving.loading import Loader, loader
+from serving.metrics import Metrics
+from serving.openai import openai_routes
 from serving.wire import Envelope, Turnstile
 
 IN_FLIGHT = 128  # requests that are answered or wait; the next gets a 429
@@ -30,16 +31,19 @@ def create_app(
     store: Store,
     *,
     checkpoint: str | None = None,
-    engine: str = "transformers",
+    engine: Loader | None = None,
     api_keys: Collection[str] = (),
     in_flight: int = IN_FLIGHT,
     started: Callable[[Exception | None], None] | None = None,
 ) -> FastAPI:
     """The application over a store. `checkpoint` is loaded in the background once the server runs.
 
-    `started` is told when it is live, or why it never will be. With `api_keys`, users must show one.
+    `engine` makes the deployments; left out, each has an engine of its own in this process. `started` is told when
+    it is live, or why it never will be. With `api_keys`, users must show one.
     """
-    live = Live(store, partial(load, engine=engine))
+    engine = engine or loader("transformers")
+    live, turnstile = Live(store, engine), Turnstile(in_flight)
+    metrics = Metrics(lambda: turnstile.inside, engine.features)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -52,13 +56,15 @@ def create_app(
 
     app = FastAPI(title="Polymera", lifespan=life, docs_url=None, redoc_url=None)
     app.state.live = live
-    app.add_middleware(Envelope, live_id=lambda: live.id)
+    app.add_middleware(Envelope, live_id=lambda: live.id, count=metrics.count)
     app.add_exception_handler(HTTPException, _http_error)
     locks = []
     if api_keys:
         locks = [Depends(Bearer(api_keys, "This server wants an API key: Authorization: Bearer <your key>."))]
-    app.include_router(user_routes(live, Turnstile(in_flight)), dependencies=locks)
-    app.include_router(admin_routes(store, live, admin_token(store.root)))
+    app.include_router(user_routes(live, turnstile, metrics), dependencies=locks)
+    app.include_router(openai_routes(store, live, turnstile, metrics), dependencies=locks)
+    app.include_router(admin_routes(store, live, metrics, admin_token(store.root)))
+    app.include_router(metrics.route())
 
     @app.get("/healthz")
     async def healthz() -> dict[str, bool]:

@@ -18,13 +18,11 @@ import torch
 from modalities.assemble import assemble
 from modalities.base import TEXT, BadMedia, Part
 from modalities.checkpoint import Checkpoint, Store, StoreError
-from modalities.embedder import Embedded, Embedder
+from modalities.embedder import Embedded, Embedder, Turn
 from modalities.mllm import MLLM
 from serving.engine import Engine, Sampling, check
 from serving.transformers_engine import TransformersEngine
 from serving.words import Words
-
-ENGINES = ("transformers",)
 
 _EMBEDDING = ThreadPoolExecutor(2, thread_name_prefix="embed")
 
@@ -57,7 +55,11 @@ class Deployment:
 
     async def embed(self, prompt: Sequence[Part]) -> Embedded:
         """The prompt as embeddings. Raises BadMedia, UnknownModality and PromptTooLong."""
-        return await asyncio.get_running_loop().run_in_executor(_EMBEDDING, self._embed, prompt)
+        return await self.converse([Turn("user", tuple(prompt))])
+
+    async def converse(self, turns: Sequence[Turn]) -> Embedded:
+        """A conversation as embeddings; see `embed`."""
+        return await asyncio.get_running_loop().run_in_executor(_EMBEDDING, self._embed, turns)
 
     async def generate(self, prompt: Embedded, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         """The answer, piece by piece. Close it to stop early: its place in the engine is free at the next step."""
@@ -108,8 +110,8 @@ class Deployment:
         """Stop the engine."""
         await self.engine.close()
 
-    def _embed(self, prompt: Sequence[Part]) -> Embedded:
-        embedded = self.embedder.embed(prompt)
+    def _embed(self, turns: Sequence[Turn]) -> Embedded:
+        embedded = self.embedder.converse(turns)
         try:
             check(embedded.embeds, self.embedder.width, self.embedder.max_tokens)
         except ValueError as error:
@@ -117,23 +119,21 @@ class Deployment:
         return embedded
 
 
-def load(store: Store, checkpoint: str, engine: str = "transformers") -> Deployment:
-    """A checkpoint from the store, ready to serve: everything is read, hashed and tried before it is shown.
+def in_process(store: Store, checkpoint: str) -> Deployment:
+    """A checkpoint on an engine in this process: everything is read, hashed and tried before it is shown.
 
     Raises StoreError when a file is damaged or does not fit. Blocking.
     """
-    if engine not in ENGINES:
-        raise ValueError(f"No engine {engine!r}; there is: {', '.join(ENGINES)}.")
     manifest = store.load(checkpoint)
     model = assemble(store, manifest)
     _try(manifest.id, model)
-    return Deployment(manifest, model.embedder, TransformersEngine(model.llm, end_ids(model)))
+    ends = ids_of(model.llm.generation_config.eos_token_id, model.embedder.tokenizer.eos_token_id)
+    return Deployment(manifest, model.embedder, TransformersEngine(model.llm, ends))
 
 
-def end_ids(model: MLLM) -> set[int]:
-    """The tokens that end an answer, from wherever a backbone says so."""
-    sources = (model.llm.generation_config.eos_token_id, model.embedder.tokenizer.eos_token_id)
-    return {one for ids in sources for one in (ids if isinstance(ids, list) else [ids]) if one is not None}
+def ids_of(*sources: int | Sequence[int] | None) -> set[int]:
+    """The tokens that end an answer, whether a backbone gives one, some or none in each place."""
+    return {one for ids in sources for one in ([ids] if isinstance(ids, int) else ids or [])}
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
     EngineError        something went wrong inside the engine; the request may be sent again
     └── EngineStopped  the engine is closed or dead; it takes no more requests
+    Conflict           what is asked for cannot be done while something else is under way
 
 Shapes: T = tokens, D = backbone width.
 """
@@ -19,6 +20,10 @@ class EngineError(RuntimeError):
 
 class EngineStopped(EngineError):
     """The engine is closed or dead."""
+
+
+class Conflict(RuntimeError):
+    """What was asked for cannot be done now. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from modalities.assets import AssetError
 from modalities.base import BadMedia, UnknownModality
 from modalities.checkpoint import StoreError
 from modalities.embedder import PromptTooLong
-from serving.engine import EngineError
-from serving.live import Conflict, NotReady, NotResident
+from serving.engine import Conflict, EngineError
+from serving.live import NotReady, NotResident
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,12 @@ class Told:
     def body(self) -> dict[str, str]:
         """What stands under the key "error"."""
         return {"message": self.message, "type": self.type}
+
+    @property
+    def openai(self) -> dict[str, str | None]:
+        """The same, as OpenAI's clients read it."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"message": self.message, "type": kind, "param": None, "code": self.type}
 
     def response(self) -> JSONResponse:
         """The whole answer."""

@@ -15,13 +15,13 @@ from fastapi.responses import JSONResponse
 from modalities.embedder import Embedded
 from serving import schema
 from serving.deployment import Chunk, Deployment
-from serving.engine import Sampling
 from serving.errors import tell
 from serving.live import Live
+from serving.metrics import Metrics
 from serving.wire import EventStream, Turnstile, read, while_connected
 
 
-def user_routes(live: Live, turnstile: Turnstile) -> APIRouter:
+def user_routes(live: Live, turnstile: Turnstile, metrics: Metrics) -> APIRouter:
     """The routes, over what is live."""
     router = APIRouter()
 
@@ -38,10 +38,11 @@ def user_routes(live: Live, turnstile: Turnstile) -> APIRouter:
             deployment = held.enter_context(live.lease(wanted.checkpoint))
             request.state.checkpoint = deployment.checkpoint.id
             prompt = await while_connected(request.receive, _embed(deployment, wanted))
+            answer = deployment.generate(prompt, wanted.sampling())
+            chunks = metrics.timed(answer, deployment.checkpoint.id, request.state.began)
             if wanted.stream:
-                events = _events(deployment, prompt, wanted.sampling(), request.state.request_id)
-                return EventStream(events, held.pop_all())
-            whole = _whole(deployment, prompt, wanted.sampling())
+                return EventStream(_events(deployment, chunks, request.state.request_id), held.pop_all())
+            whole = _whole(deployment, chunks)
             return JSONResponse((await while_connected(request.receive, whole)).model_dump())
 
     @router.get("/modalities")
@@ -69,18 +70,18 @@ async def _embed(deployment: Deployment, wanted: schema.GenerateRequest) -> Embe
     return await deployment.embed(parts)
 
 
-async def _whole(deployment: Deployment, prompt: Embedded, sampling: Sampling) -> schema.GenerateResponse:
-    async with aclosing(deployment.generate(prompt, sampling)) as stream:
-        chunks = [chunk async for chunk in stream]
+async def _whole(deployment: Deployment, stream: AsyncGenerator[Chunk, None]) -> schema.GenerateResponse:
+    async with aclosing(stream) as said:
+        chunks = [chunk async for chunk in said]
     done = _done(deployment, chunks[-1])
     return schema.GenerateResponse(text="".join(chunk.text for chunk in chunks), **dict(done))
 
 
 async def _events(
-    deployment: Deployment, prompt: Embedded, sampling: Sampling, request_id: str
+    deployment: Deployment, stream: AsyncGenerator[Chunk, None], request_id: str
 ) -> AsyncGenerator[dict[str, Any], None]:
     try:
-        async with aclosing(deployment.generate(prompt, sampling)) as chunks:
+        async with aclosing(stream) as chunks:
             async for chunk in chunks:
                 if chunk.text:
                     yield {"token": chunk.text}

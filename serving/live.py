@@ -1,29 +1,23 @@
 """Which deployment is live, who still uses which, and how one takes another's place.
 
 A swap is one assignment. Requests lease the deployment they begin with; a replaced one is closed when its last
-lease ends. All state belongs to the event loop; only loading happens in a thread. It knows no HTTP.
+lease ends. All state belongs to the event loop; only loading happens elsewhere. It knows no HTTP.
 """
 
 import asyncio
 import ctypes
 import gc
 import logging
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modalities.checkpoint import Store
 from serving.deployment import Deployment
-
-# Its own thread: a first load may fetch for minutes, and the shared ones are for what is short.
-_LOADING = ThreadPoolExecutor(1, thread_name_prefix="load")
+from serving.engine import Conflict
+from serving.loading import Loader
 
 log = logging.getLogger(__name__)
-
-
-class Conflict(RuntimeError):
-    """What was asked for cannot be done now. The message says why."""
 
 
 class NotReady(RuntimeError):
@@ -47,9 +41,9 @@ class _Resident:
 class Live:
     """The holder of the current deployment."""
 
-    def __init__(self, store: Store, load: Callable[[Store, str], Deployment]) -> None:
+    def __init__(self, store: Store, loader: Loader) -> None:
         self._store = store
-        self._load = load
+        self._loader = loader
         self._current: _Resident | None = None
         self._resident: list[_Resident] = []  # the current one, and those that still have leases
         self._before: list[str] = []  # what was live earlier in this process, newest last
@@ -133,8 +127,7 @@ class Live:
         try:
             if old is not None and old.id == checkpoint and old.deployment.engine.failure is None:
                 return old.id
-            loading = asyncio.get_running_loop().run_in_executor(_LOADING, self._load, self._store, checkpoint)
-            new = _Resident(await loading)
+            new = _Resident(await self._loader.load(self._store, checkpoint))
             try:
                 await asyncio.to_thread(self._store.set_live, checkpoint)
             except BaseException:

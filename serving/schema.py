@@ -145,13 +145,14 @@ def body_limit(modalities: Mapping[str, Modality]) -> int:
 
 def parts(request: GenerateRequest, modalities: Mapping[str, Modality]) -> list[Part]:
     """The prompt as parts. Raises BadRequest, TooLarge and UnknownModality. Blocking."""
-    found = [_part(*item, modalities) for content in request.prompt for item in content.items()]
+    found = [media_part(*item, modalities) for content in request.prompt for item in content.items()]
     if not any(part.content.strip() for part in found if isinstance(part.content, str | bytes)):
         raise BadRequest("prompt: it is empty; send a text or a file.")
     return found
 
 
-def _part(name: str, value: str, modalities: Mapping[str, Modality]) -> Part:
+def media_part(name: str, value: str, modalities: Mapping[str, Modality]) -> Part:
+    """One part from its key and its string. Raises BadRequest, TooLarge and UnknownModality. Blocking."""
     if name == TEXT:
         if len(value) > MAX_TEXT:
             raise TooLarge(f"A text may have {MAX_TEXT} characters; this one has {len(value)}.")

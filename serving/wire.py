@@ -6,6 +6,7 @@ It knows requests and responses, not what they are about.
 import asyncio
 import json
 import logging
+import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, aclosing
@@ -20,6 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.errors import Busy, TooLarge, TooSlow, tell
 
 BODY_SECONDS = 120
+PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds by machines
+LEFT = 499  # what is counted when the client did not wait for a status
 
 log = logging.getLogger(__name__)
 
@@ -63,17 +66,21 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
 
 
 class EventStream(Response):
-    """Server-sent events, one JSON object each. `holding` is released when the stream ends, however it ends."""
+    """Server-sent events, one JSON object each, then `last` as it is. `holding` is released however the stream ends."""
 
     media_type = "text/event-stream"
 
     def __init__(
-        self, events: AsyncGenerator[Mapping[str, Any], None], holding: AbstractContextManager[object]
+        self,
+        events: AsyncGenerator[Mapping[str, Any], None],
+        holding: AbstractContextManager[object],
+        last: str | None = None,
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._events = events
         self._holding = holding
+        self._last = b"" if last is None else f"data: {last}\n\n".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send every event, unless the client leaves before."""
@@ -87,7 +94,7 @@ class EventStream(Response):
             async for event in events:
                 line = f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
                 await send({"type": "http.response.body", "body": line.encode(), "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": self._last, "more_body": False})
 
 
 class Turnstile:
@@ -111,9 +118,12 @@ class Turnstile:
 class Envelope:
     """Around every request: an id, the checkpoint's name on the answer, and an answer even where there is a bug."""
 
-    def __init__(self, app: ASGIApp, live_id: Callable[[], str | None]) -> None:
+    def __init__(
+        self, app: ASGIApp, live_id: Callable[[], str | None], count: Callable[[str, int, str | None], None]
+    ) -> None:
         self._app = app
         self._live_id = live_id
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`request.state.checkpoint`, where a route sets it, goes before the live one."""
@@ -122,23 +132,32 @@ class Envelope:
             return
         state = scope.setdefault("state", {})
         state["request_id"] = uuid.uuid4().hex[:12]
-        begun = False
+        state["began"] = began = time.perf_counter()
+        begun, status, by = False, 500, None
 
         async def seal(message: Message) -> None:
-            nonlocal begun
+            nonlocal begun, status, by
             if message["type"] == "http.response.start":
-                begun = True
+                begun, status = True, message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-Id"] = state["request_id"]
-                if (checkpoint := state.get("checkpoint") or self._live_id()) is not None:
-                    headers["X-Checkpoint"] = checkpoint
+                by = state.get("checkpoint") or self._live_id()
+                if by is not None:
+                    headers["X-Checkpoint"] = by
             await send(message)
 
         try:
             await self._app(scope, receive, seal)
         except ClientDisconnect:
-            log.info("request %s: the client left", state["request_id"])
+            status = LEFT
         except Exception as error:
             told = tell(error, state["request_id"])
             if not begun:
                 await told.response()(scope, receive, seal)
+        finally:
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._count(route, status, by)
+            took = 1000 * (time.perf_counter() - began)
+            log.info(
+                "request=%s route=%s status=%d checkpoint=%s ms=%.0f", state["request_id"], route, status, by, took
+            )

@@ -50,8 +50,9 @@ def backbone(folder: Path, seed: int = 0) -> None:
         hidden_size=WIDTH,
         intermediate_size=64,
         num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,  # the smallest that vLLM's CPU kernels know
         max_position_embeddings=512,
         tie_word_embeddings=True,
         initializer_range=0.2,
@@ -99,8 +100,8 @@ def checkpoint(made: Store, index: int = 1, names: tuple[str, ...] = ("tests.toy
 
 def adapter(folder: Path, seed: int, rank: int = 2) -> None:
     """A random PEFT-format adapter on every linear layer of the pico backbone."""
-    shapes = {"self_attn.q_proj": (32, 32), "self_attn.k_proj": (16, 32), "self_attn.v_proj": (16, 32)}
-    shapes |= {"self_attn.o_proj": (32, 32), "mlp.gate_proj": (64, 32), "mlp.up_proj": (64, 32)}
+    shapes = {"self_attn.q_proj": (64, 32), "self_attn.k_proj": (32, 32), "self_attn.v_proj": (32, 32)}
+    shapes |= {"self_attn.o_proj": (32, 64), "mlp.gate_proj": (64, 32), "mlp.up_proj": (64, 32)}
     shapes |= {"mlp.down_proj": (32, 64)}
     draw = torch.Generator().manual_seed(seed)
     tensors = {}

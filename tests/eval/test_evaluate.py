@@ -16,7 +16,7 @@ from eval.report import read as read_report
 from eval.run import evaluate
 from modalities.checkpoint import Checkpoint, Store
 from modalities.userdata import datasets, keep
-from serving.deployment import load
+from serving.deployment import in_process
 from serving.engine import Sampling
 from tests import pico
 from tests.toy.tone import MODALITY as TONE
@@ -74,7 +74,7 @@ def test_a_first_stage_is_its_own_expert_and_its_report_lies_beside_it(pico_stor
 def test_what_answers_is_what_would_serve(pico_store: Store) -> None:
     checkpoint = str(pico_store.live())
     report = evaluate(pico_store, checkpoint, limit=4)
-    deployment = load(pico_store, checkpoint)
+    deployment = in_process(pico_store, checkpoint)
     kept = subset(datasets(pico_store, deployment.checkpoint)["tone"][1], 4, report.seed)
     said = read(pico_store.folder(checkpoint) / FOLDER / report.predictions["tone-qa"])
 

@@ -22,7 +22,7 @@ from modalities.encoders.pointbert import PointBert
 from modalities.paper import audio, image, pointcloud
 from modalities.qformer import BERT
 from modalities.userdata import keep
-from serving.deployment import load as deploy
+from serving.deployment import in_process as deploy
 from serving.engine import Sampling
 from tests import pico
 from tests.modalities import towers

@@ -19,6 +19,8 @@ from serving.api import create_app
 from serving.live import Live
 from tests import pico
 
+STARTING = 240  # seconds; a vLLM on a busy machine is slow to come up
+
 
 @dataclass(frozen=True)
 class Running:
@@ -63,7 +65,7 @@ def serve(store: Store, checkpoint: str | None = None, **options: Any) -> Iterat
             with httpx.Client(base_url=url, timeout=60, trust_env=False) as http:
                 until(lambda: server.started)
                 if checkpoint is not None:
-                    until(lambda: http.get("/readyz").status_code == 200)
+                    until(lambda: http.get("/readyz").status_code == 200, STARTING)
                 token = (store.root / "admin-token").read_text().strip()
                 yield Running(url, http, app.state.live, loops[0], {"Authorization": f"Bearer {token}"})
         finally:

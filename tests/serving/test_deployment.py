@@ -14,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from modalities.base import BadMedia, Part, UnknownModality
 from modalities.checkpoint import MANIFEST, Store, StoreError
 from modalities.embedder import PromptTooLong
-from serving.deployment import Chunk, Deployment, load
+from serving.deployment import Chunk, Deployment, in_process
 from serving.engine import Sampling
+from serving.loading import loader
 from tests import pico
 
 
@@ -26,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def tell(store: Store, story: Callable[[Deployment], Coroutine[Any, Any, Any]]) -> Any:
     async def run() -> Any:
-        deployment = load(store, str(store.live()))
+        deployment = in_process(store, str(store.live()))
         try:
             return await asyncio.wait_for(story(deployment), 60)
         finally:
@@ -135,9 +136,11 @@ def test_features_that_are_no_numbers_never_reach_the_engine(store: Store) -> No
     tell(store, story)
 
 
-def test_an_unknown_engine_is_refused(store: Store) -> None:
-    with pytest.raises(ValueError, match="there is: transformers"):
-        load(store, str(store.live()), "steam")
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(ValueError, match="there is: vllm, transformers"):
+        loader("steam")
+    with pytest.raises(ValueError, match="Only vLLM takes engine arguments"):
+        loader("transformers", {"dtype": "float32"})
 
 
 def test_a_damaged_file_is_refused_by_name(pico_store: Store) -> None:
@@ -145,7 +148,7 @@ def test_a_damaged_file_is_refused_by_name(pico_store: Store) -> None:
     path = pico_store.folder(live) / "connectors" / "tone.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(StoreError, match=r"tone\.safetensors is damaged"):
-        load(pico_store, live)
+        in_process(pico_store, live)
 
 
 def reforge(store: Store, change: Callable[[Path], None]) -> str:
@@ -166,7 +169,7 @@ def test_a_connector_of_the_wrong_shape_is_refused_even_if_its_hash_is_right(pic
         save_file({name: torch.zeros(*value.shape, 2) for name, value in load_file(path).items()}, path)
 
     with pytest.raises(StoreError, match="does not fit"):
-        load(pico_store, reforge(pico_store, widen))
+        in_process(pico_store, reforge(pico_store, widen))
 
 
 def test_weights_that_are_no_numbers_are_refused_even_if_their_hash_is_right(pico_store: Store) -> None:
@@ -175,11 +178,11 @@ def test_weights_that_are_no_numbers_are_refused_even_if_their_hash_is_right(pic
         save_file({name: value * float("inf") for name, value in load_file(path).items()}, path)
 
     with pytest.raises(StoreError, match="not finite"):
-        load(pico_store, reforge(pico_store, poison))
+        in_process(pico_store, reforge(pico_store, poison))
 
 
 def test_a_deployment_cannot_be_changed(store: Store) -> None:
-    deployment = load(store, str(store.live()))
+    deployment = in_process(store, str(store.live()))
     asyncio.run(deployment.close())
     with pytest.raises(AttributeError):
         deployment.engine = deployment.engine  # type: ignore[misc]
@@ -192,4 +195,4 @@ def test_a_manifest_that_was_edited_is_refused(pico_store: Store) -> None:
     manifest["deltas"][0]["scale"] = 7.0
     path.write_text(json.dumps(manifest))
     with pytest.raises(StoreError, match="does not match its id"):
-        load(pico_store, live)
+        in_process(pico_store, live)

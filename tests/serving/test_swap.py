@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM
 
 from modalities.base import Part
 from modalities.checkpoint import MANIFEST, Store, StoreError
-from serving.deployment import load
+from serving.deployment import in_process
 from serving.engine import Sampling
 from tests import pico
 from tests.serving.running import Running, events, serve, text, tone, until
@@ -45,7 +45,7 @@ def truth(store: Store, checkpoint: str, seeds: range) -> list[str]:
     prompts = [(Part("tone", pico.tone(seed)), Part("text", "What do you hear?")) for seed in seeds]
 
     async def run() -> list[str]:
-        deployment = load(store, checkpoint)
+        deployment = in_process(store, checkpoint)
         answers = [await deployment.answers([prompt], Sampling(TOKENS)) for prompt in prompts]
         await deployment.close()
         return [answer for one in answers for answer in one]
@@ -132,12 +132,14 @@ def test_a_second_deploy_during_a_swap_is_a_conflict(
 ) -> None:
     entered, release = threading.Event(), threading.Event()
 
-    def slow(store: Store, checkpoint: str) -> Any:
-        entered.set()
-        assert release.wait(30)
-        return load(store, checkpoint)
+    load = server.live._loader.load
 
-    monkeypatch.setattr(server.live, "_load", slow)
+    async def slow(store: Store, checkpoint: str) -> Any:
+        entered.set()
+        assert await asyncio.to_thread(release.wait, 30)
+        return await load(store, checkpoint)
+
+    monkeypatch.setattr(server.live._loader, "load", slow)
     with ThreadPoolExecutor(1) as pool:
         job = pool.submit(server.deploy, store.ids()[1])
         assert entered.wait(30)

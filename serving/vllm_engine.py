@@ -1,0 +1,183 @@
+"""vLLM as the engine: embeddings in, token ids out. The only file that imports vllm (vllm_worker.py runs inside it).
+
+It knows no modality and no checkpoint: weights are a list of deltas on one backbone, and one more list may be
+served beside it as a LoRA. What is swapped when stands in vllm_swap.py.
+
+Shapes: T = tokens, D = backbone width.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from modalities.deltas import PREFIX, LowRank
+from serving.engine import EngineError, EngineStopped, Sampling
+
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has LoRA kernels for
+DEFAULTS: dict[str, Any] = {
+    "dtype": "bfloat16",
+    "enforce_eager": True,  # compiling takes 100 s at each start and wins nothing on a CPU
+    "block_size": 32,  # of the prefix cache; 128, a CPU's default, is longer than most prompts
+    "max_num_seqs": 32,
+    "enable_prefix_caching": True,
+    "disable_log_stats": True,
+}
+ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+MEMORY = Path("/dev/shm")  # where a LoRA is handed over without touching a disk
+
+log = logging.getLogger(__name__)
+
+
+class Vllm:
+    """One running vLLM. Its methods belong to the event loop, `start` excepted."""
+
+    def __init__(self, llm: Any, end_ids: Collection[int]) -> None:
+        self._llm = llm
+        self._end = frozenset(end_ids)
+        self.width: int = llm.model_config.get_hidden_size()
+        self.context: int = llm.model_config.max_model_len
+        self.rank: int = llm.vllm_config.lora_config.max_lora_rank if llm.vllm_config.lora_config else 0
+        self.layers = 0  # known once something is staged
+        self._failed = False
+
+    @classmethod
+    def start(cls, model: Path, end_ids: Collection[int], rank: int, arguments: Mapping[str, Any]) -> "Vllm":
+        """Start the engine's processes on a backbone's folder. Blocking: it takes half a minute."""
+        for name, value in ENVIRONMENT.items():
+            os.environ.setdefault(name, value)
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        lora = {"enable_lora": True, "max_loras": 1, "max_cpu_loras": 1, "max_lora_rank": rank} if rank else {}
+        fixed = {
+            "model": str(model),
+            "skip_tokenizer_init": False,
+            "enable_prompt_embeds": True,
+            "worker_extension_cls": "serving.vllm_worker.Weights",
+        }
+        return cls(AsyncLLM.from_engine_args(AsyncEngineArgs(**{**DEFAULTS, **lora, **arguments, **fixed})), end_ids)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the engine takes no more requests, or None while it does."""
+        dead = self._failed or self._llm.errored
+        return "The engine's process has died; it is being started again." if dead else None
+
+    def fail(self) -> None:
+        """Call it dead: its weights are in no state to serve."""
+        self._failed = True
+
+    async def stream(
+        self, embeds: Tensor, sampling: Sampling, salt: str, lora: Any = None
+    ) -> AsyncGenerator[int, None]:
+        """Token ids that continue the prompt (T, D); see Engine.stream.
+
+        `salt` keeps one checkpoint's prefix cache from the next one's.
+        """
+        if embeds.ndim != 2 or embeds.shape[1] != self.width or not 0 < len(embeds) < self.context:
+            raise ValueError(
+                f"A prompt of shape {tuple(embeds.shape)} does not fit (1..{self.context - 1}, {self.width})."
+            )
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        prompt = {"prompt_embeds": embeds.to(self._llm.model_config.dtype).contiguous(), "cache_salt": salt}
+        try:
+            (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
+            outputs = self._llm.generate(rendered, self._parameters(sampling), uuid4().hex, lora_request=lora)
+            async with contextlib.aclosing(outputs):
+                async for output in outputs:
+                    for token in output.outputs[0].token_ids:
+                        if token not in self._end:
+                            yield token
+        except EngineDeadError:
+            raise EngineStopped("The engine's process died at this request; send it again in a minute.") from None
+        except EngineGenerateError as error:
+            log.error("vLLM could not serve a request", exc_info=error)
+            raise EngineError("The engine failed at this request; send it again.") from None
+
+    def _parameters(self, sampling: Sampling) -> Any:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        return SamplingParams(
+            max_tokens=sampling.max_tokens,
+            temperature=sampling.temperature,
+            seed=sampling.seed if sampling.temperature else None,
+            detokenize=False,
+            ignore_eos=True,
+            stop_token_ids=sorted(self._end),
+            output_kind=RequestOutputKind.DELTA,
+        )
+
+    # Weights ----------------------------------------------------------------------------------------------------
+
+    async def stage(self, spec: Sequence[tuple[str, float]]) -> None:
+        """Have the worker read a list of deltas: adapter folders and their scales, in order."""
+        self.layers = int(await self._call("stage", [list(one) for one in spec]))
+
+    async def fold(self, layer: int) -> None:
+        """Set one layer to what is staged, between two steps."""
+        await self._call("fold", layer)
+
+    async def drop(self) -> None:
+        """Let the worker forget what was staged."""
+        await self._call("drop")
+
+    async def add_lora(self, name: str, delta: Mapping[str, LowRank]) -> Any:
+        """Load a delta beside the weights; returns what `stream` takes as `lora`."""
+        from vllm.lora.request import LoRARequest
+
+        home = MEMORY if MEMORY.is_dir() else None
+        with TemporaryDirectory(prefix="lora-", dir=home) as folder:
+            await asyncio.to_thread(_write, delta, Path(folder))
+            # A path that was never used before: vLLM's prefix cache tells LoRAs apart by it.
+            request = LoRARequest(name, 1, folder)
+            await self._llm.add_lora(request)
+        return request
+
+    async def remove_lora(self, lora: Any) -> None:
+        """Take it away again; nobody may name it any more."""
+        await self._llm.remove_lora(lora.lora_int_id)
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        return (await self._llm.collective_rpc(method, args=arguments))[0]
+
+    async def close(self) -> None:
+        """End its processes; whoever still waits gets EngineStopped."""
+        await asyncio.to_thread(self._llm.shutdown)
+
+
+def rank_for(ranks: Collection[int]) -> int:
+    """The smallest rank that vLLM has kernels for and all of these fit in; 0 when there is none."""
+    wanted = max(ranks, default=RANKS[0])
+    return next((rank for rank in RANKS if rank >= wanted), 0)
+
+
+def _write(delta: Mapping[str, LowRank], folder: Path) -> None:
+    """As a PEFT adapter with scale one."""
+    tensors, rank = {}, 1
+    for name, part in delta.items():
+        stem = PREFIX + name.removesuffix(".weight")
+        tensors[f"{stem}.lora_A.weight"] = part.a.float().contiguous()
+        tensors[f"{stem}.lora_B.weight"] = (part.factor * part.b.float()).contiguous()
+        rank = len(part.a)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    targets = sorted({name.removesuffix(".weight").rpartition(".")[2] for name in delta})
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "bias": "none", "r": rank, "lora_alpha": rank}
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"target_modules": targets}))

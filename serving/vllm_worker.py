@@ -1,0 +1,96 @@
+"""In vLLM's worker: the weights of a checkpoint, set layer by layer between two steps of the engine.
+
+vLLM mixes `Weights` into its worker class and calls its methods by name. A layer's new weights are always built
+from θ_0 and the checkpoint's list, in its order, never by adding to or taking from what is there: a swap or a
+rollback leaves the same bits as a cold start. It knows deltas and modules; no request, no modality.
+
+Shapes: r = rank, in and out = a weight's columns and rows.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from modalities.deltas import LowRank, added, read_delta, read_one
+
+Spec = Sequence[tuple[str, float]]  # a checkpoint's list: adapter folder and scale, in order
+
+
+class Linear(NamedTuple):
+    """One of vLLM's linear modules and the checkpoint's weights that it holds: q, k and v are one here."""
+
+    module: Any
+    weights: tuple[str, ...]
+
+
+class Weights:
+    """The extension. `model_runner` and `model_config` are the worker's own."""
+
+    model_runner: Any
+    model_config: Any
+    _staged: list[dict[str, LowRank]]
+
+    def stage(self, spec: Spec) -> int:
+        """Read a checkpoint's deltas into memory; nothing that runs is touched. Returns the number of layers."""
+        self._staged = [read_delta(Path(folder), scale) for folder, scale in spec]
+        known = {name for linears in self._layers for linear in linears for name in linear.weights}
+        odd = sorted({name for delta in self._staged for name in delta} - known)
+        if odd:
+            raise ValueError(f"{odd[0]} is no linear weight of this backbone.")
+        return len(self._layers)
+
+    @torch.no_grad()
+    def fold(self, layer: int) -> None:
+        """Set one layer to what is staged, and its LoRA slots to zero: requests that hold one notice nothing."""
+        for linear in self._layers[layer]:
+            module = getattr(linear.module, "base_layer", linear.module)
+            self._set(module, [self._built(name) for name in linear.weights])
+            for slot in getattr(linear.module, "lora_b_stacked", ()):
+                slot.zero_()
+
+    def drop(self) -> None:
+        """Forget what was staged."""
+        self._staged = []
+
+    def _built(self, name: str) -> Tensor:
+        """θ_0 and the staged list's share of one weight, (out, in), summed in float32, then rounded once."""
+        weight = added(read_one(Path(self.model_config.model), name), (d[name] for d in self._staged if name in d))
+        return weight.to(self.model_config.dtype)
+
+    def _set(self, module: Any, parts: Sequence[Tensor]) -> None:
+        if module.weight.numel():
+            shards: Iterable[Any] = _shards(len(parts))
+            for shard, part in zip(shards, parts, strict=True):
+                arguments = () if shard is None else (shard,)
+                module.weight_loader(module.weight, part.to(module.weight.device), *arguments)
+            return
+        # On a CPU vLLM keeps its weights packed for oneDNN and leaves `weight` empty: pack anew.
+        from vllm.model_executor.layers.utils import dispatch_cpu_unquantized_gemm
+
+        module.weight = nn.Parameter(torch.cat(list(parts)).contiguous(), requires_grad=False)
+        dispatch_cpu_unquantized_gemm(module, remove_weight=True)
+
+    @cached_property
+    def _layers(self) -> list[list[Linear]]:
+        """The linear modules of each layer, in order."""
+        model = self.model_runner.get_model()
+        packed = getattr(model, "packed_modules_mapping", {})
+        layers: dict[int, list[Linear]] = {}
+        for path, module in model.named_modules():
+            head, _, last = path.rpartition(".")
+            if last == "base_layer" or not hasattr(getattr(module, "base_layer", module), "weight_loader"):
+                continue
+            number = next((int(step) for step in head.split(".") if step.isdigit()), None)
+            if number is not None:
+                names = tuple(f"{head}.{part}.weight" for part in packed.get(last, [last]))
+                layers.setdefault(number, []).append(Linear(module, names))
+        return [layers[number] for number in sorted(layers)]
+
+
+def _shards(count: int) -> Sequence[Any]:
+    """What vLLM calls the parts of a module that holds several weights."""
+    return {1: (None,), 2: (0, 1), 3: ("q", "k", "v")}[count]
