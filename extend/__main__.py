@@ -1,6 +1,5 @@
 """The `extend` command: teach a modality, judge the outcome, put it to work. It computes nothing itself."""
 
-import json
 import logging
 import os
 import sys
@@ -10,7 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from eval import EvalError
-from extend import RunError
+from extend import RunError, exchange
+from extend.console import (
+    GATED,
+    HOME,
+    LOCAL,
+    DataOption,
+    JsonOption,
+    LimitOption,
+    PolicyOption,
+    RecipeOption,
+    ServerOption,
+    StoreOption,
+    finish,
+    say,
+)
 from extend.recipe import RecipeError, load
 from extend.remote import RemoteError, Server
 from modalities.assets import AssetError
@@ -26,16 +39,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-StoreOption = Annotated[Path, typer.Option("--store", envvar="POLYMERA_STORE", help="The store's folder.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-RecipeOption = Annotated[str, typer.Option(help="A shipped recipe (embedded, paper) or a .toml file.")]
-DataOption = Annotated[Path | None, typer.Option(help="Your own folder: media files, train.jsonl, test.jsonl.")]
-ServerOption = Annotated[str, typer.Option(help="The running server.")]
-LimitOption = Annotated[int | None, typer.Option(min=1, help="Test on this many items a dataset, drawn by seed.")]
-PolicyOption = Annotated[Path | None, typer.Option(help="A gate.toml with thresholds of your own.")]
-HOME = Path("store")
-LOCAL = "http://127.0.0.1:8000"
 
 
 @app.command("add-modality")
@@ -67,7 +70,7 @@ def add_modality(
     say(f"made {made.id}: knows {', '.join(made.modalities)}")
     result: dict[str, Any] = {"checkpoint": made.id, "modalities": list(made.modalities), "live": False}
     if server:
-        verdict = judge(home, made.id, limit, policy)
+        verdict = judge(home, made.id, limit or GATED, policy)
         result |= {"verdict": verdict}
         if verdict["decision"] == "GO":
             result |= {"live": server.deploy(made.id).get("checkpoint") == made.id}
@@ -154,64 +157,9 @@ def list_checkpoints(store: StoreOption = HOME, as_json: JsonOption = False) -> 
     finish({"checkpoints": rows}, as_json)
 
 
-@app.command("plan")
-def plan_recipe(
-    recipe: RecipeOption = "paper",
-    stages: Annotated[
-        str, typer.Option(help="A shipped plan, or a .toml file: what each stage has to learn.")
-    ] = "paper",
-    memory: Annotated[float, typer.Option(min=0.1, help="The GPU's memory in GB.")] = 48.0,
-    tflops: Annotated[float, typer.Option(min=0.001, help="TFLOP/s that the GPU sustains.")] = 47.0,
-    store: StoreOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """What a recipe needs, before anything starts: peak memory, hours, disk. Exit code 1 if it cannot fit."""
-    from extend.plan import plan
-
-    costs = plan(store, load(recipe), stages, tflops=tflops)
-    say(f"{'stage':12} {'peak GB':>8} {'weights':>8} {'trained':>8} {'activations':>12} {'hours':>6} {'disk GB':>8}")
-    for one in costs:
-        parts = f"{one.weights / 1e9:8.1f} {one.trained / 1e9:8.1f} {one.activations / 1e9:12.1f}"
-        say(f"{one.name:12} {one.peak / 1e9:8.1f} {parts} {one.seconds / 3600:6.1f} {one.disk / 1e9:8.1f}")
-    peak = max(one.peak for one in costs) / 1e9
-    hours, disk = sum(one.seconds for one in costs) / 3600, sum(one.disk for one in costs) / 1e9
-    say(f"in all: {hours:.0f} h, {disk:.0f} GB on disk for the encoders' features")
-    if peak > memory:
-        say(f"{peak:.1f} GB do not fit into {memory:.1f} GB; lower machine.micro, or set machine.checkpointing = true")
-    rows = [{"stage": one.name, "peak_gb": one.peak / 1e9, "hours": one.seconds / 3600} for one in costs]
-    finish({"stages": rows, "peak_gb": peak, "fits": peak <= memory}, as_json, failed=peak > memory)
-
-
-@app.command("export")
-def export_checkpoint(
-    id: Annotated[str, typer.Argument(help="A checkpoint of the store. See: extend ls")],
-    target: Annotated[Path, typer.Argument(help="A new folder.")],
-    form: Annotated[str, typer.Option(help="merged: full weights; adapter: one PEFT LoRA.")] = "merged",
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    store: StoreOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Write a checkpoint's LLM for others: a folder that transformers and vLLM load, or a PEFT adapter."""
-    from extend.export import export
-
-    files = export(Store(store), id, target, form=form, precision=precision)
-    say(f"exported {id}: {len(files)} files")
-    finish({"checkpoint": id, "files": files}, as_json)
-
-
-@app.command("import")
-def import_checkpoint(
-    source: Annotated[Path, typer.Argument(help="The folder of a LLaVA-1.5 checkpoint.")],
-    name: Annotated[str, typer.Argument(metavar="MODALITY", help="What it sees with, as in add-modality.")],
-    store: StoreOption = HOME,
-    as_json: JsonOption = False,
-) -> None:
-    """Take a LLaVA checkpoint as stage 1: its LLM becomes the backbone, its projector the connector."""
-    from extend.adopt import adopt
-
-    made = adopt(Store(store), source, name)
-    say(f"made {made.id} on {made.base_llm}; build on it with a recipe whose base_llm is that")
-    finish({"checkpoint": made.id, "base_llm": made.base_llm}, as_json)
+app.command("plan")(exchange.plan_recipe)
+app.command("export")(exchange.export_checkpoint)
+app.command("import")(exchange.import_checkpoint)
 
 
 def judge(store: Store, id: str, limit: int | None, policy: Path | None) -> dict[str, Any]:
@@ -225,18 +173,6 @@ def judge(store: Store, id: str, limit: int | None, policy: Path | None) -> dict
     for reason in report.verdict.reasons:
         say(f"  {reason}")
     return report.verdict.model_dump(mode="json")
-
-
-def say(line: str) -> None:
-    """To a person: standard error, so that standard output stays one JSON object or empty."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def finish(result: dict[str, Any], as_json: bool, failed: bool = False) -> None:
-    """The outcome for programs, and the exit code."""
-    if as_json:
-        print(json.dumps(result))
-    raise typer.Exit(1 if failed else 0)
 
 
 def main() -> None:

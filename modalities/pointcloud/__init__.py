@@ -29,7 +29,7 @@ def _encoder(_: Path) -> Encoder:  # no store: the weights are shipped beside th
 def _connector(width_in: int, width_out: int) -> nn.Module:
     from modalities.connectors import MLP
 
-    return MLP(width_in, width_out, dropout=0.3)
+    return MLP(width_in, width_out, dropout=0.1)
 
 
 def _datasets(store: Path) -> Sequence[Dataset]:

@@ -1,0 +1,33 @@
+"""What the commands of `extend` share: their common options, and how they speak to people and to programs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+StoreOption = Annotated[Path, typer.Option("--store", envvar="POLYMERA_STORE", help="The store's folder.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+RecipeOption = Annotated[str, typer.Option(help="A shipped recipe (embedded, shipped, paper) or a .toml file.")]
+DataOption = Annotated[Path | None, typer.Option(help="Your own folder: media files, train.jsonl, test.jsonl.")]
+ServerOption = Annotated[str, typer.Option(help="The running server.")]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, help="Test on this many items a dataset, drawn by seed; with --deploy 300.")
+]
+PolicyOption = Annotated[Path | None, typer.Option(help="A gate.toml with thresholds of your own.")]
+HOME = Path("store")
+LOCAL = "http://127.0.0.1:8000"
+GATED = 300  # items a dataset that decide on a swap, unless --limit says otherwise; `extend gate` takes them all
+
+
+def say(line: str) -> None:
+    """To a person: standard error, so that standard output stays one JSON object or empty."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def finish(result: dict[str, Any], as_json: bool, failed: bool = False) -> None:
+    """The outcome for programs, and the exit code."""
+    if as_json:
+        print(json.dumps(result))
+    raise typer.Exit(1 if failed else 0)
