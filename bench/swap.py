@@ -1,0 +1,179 @@
+"""How long does a swap hold anybody up? Swaps back and forth under load, against the same load without swaps.
+
+    python -m serving --store store &
+    python bench/swap.py 0001-image-mera-… 0002-pointcloud-mera-… --swaps 20 --pid $!
+
+Loads a running server with streams about files, text alone and clients that leave, and swaps two checkpoints. Every
+answer is compared with what its checkpoint said before the load began. Prints JSON: requests, failures, mixed
+answers, gaps inside streams and waits for a first token before and during the swaps, memory after each.
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import random
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+TEXTS = ("What kind of thing is this?", "Describe this.", "What do you see in this picture?")
+
+
+@dataclass
+class Seen:
+    """What the clients saw."""
+
+    requests: int = 0
+    failed: list[str] = field(default_factory=list)
+    mixed: int = 0
+    left: int = 0
+    gaps: list[tuple[float, float]] = field(default_factory=list)  # when, seconds between two tokens of one stream
+    first: list[tuple[float, float]] = field(default_factory=list)  # when, seconds until a first token
+
+
+def prompts(media: list[Path], modality: str) -> list[list[dict[str, str]]]:
+    """Every file with every question, and the questions alone."""
+    files = [base64.b64encode(path.read_bytes()).decode() for path in media]
+    return [[{modality: one}, {"text": text}] for one in files for text in TEXTS] + [[{"text": t}] for t in TEXTS]
+
+
+async def stream(http: httpx.AsyncClient, prompt: list[dict[str, str]], seen: Seen, tokens: int) -> tuple[str, str]:
+    """One streamed answer: the text, and by which checkpoint."""
+    said, last, first = "", time.perf_counter(), True
+    body = {"prompt": prompt, "max_tokens": tokens, "stream": True}
+    async with http.stream("POST", "/generate", json=body) as answer:
+        if answer.status_code != 200:
+            raise RuntimeError(f"{answer.status_code}: {(await answer.aread())[:200]!r}")
+        async for line in answer.aiter_lines():
+            if not line:
+                continue
+            event, now = json.loads(line.removeprefix("data: ")), time.perf_counter()
+            if "error" in event:
+                raise RuntimeError(str(event["error"]))
+            if "done" in event:
+                return said, event["done"]["checkpoint"]
+            (seen.first if first else seen.gaps).append((now, now - last))
+            said, last, first = said + event["token"], now, False
+    raise RuntimeError("The stream ended without its last event.")
+
+
+async def client(
+    http: httpx.AsyncClient, asks: list[Any], truth: dict[str, list[str]], seen: Seen, seed: int, tokens: int
+) -> None:
+    """Asks for ever; leaves in the middle now and then."""
+    random_ = random.Random(seed)
+    while True:
+        number = random_.randrange(len(asks))
+        seen.requests += 1
+        try:
+            if random_.random() < 0.05:
+                body = {"prompt": asks[number], "max_tokens": tokens, "stream": True}
+                async with http.stream("POST", "/generate", json=body) as answer:
+                    async for _ in answer.aiter_lines():
+                        break
+                seen.left += 1
+                continue
+            said, checkpoint = await stream(http, asks[number], seen, tokens)
+            seen.mixed += said != truth[checkpoint][number]
+        except (RuntimeError, httpx.HTTPError) as error:
+            seen.failed.append(repr(error)[:200])
+
+
+async def run(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole measurement."""
+    headers = {"Authorization": f"Bearer {(options.store / 'admin-token').read_text().strip()}"}
+    asks, seen = prompts(options.media, options.modality), Seen()
+    limits = httpx.Limits(max_connections=options.clients + 4)
+    async with httpx.AsyncClient(base_url=options.url, timeout=120, limits=limits, trust_env=False) as http:
+
+        async def deploy(checkpoint: str) -> float:
+            began = time.perf_counter()
+            while True:
+                answer = await http.post("/admin/deploy", json={"checkpoint": checkpoint}, headers=headers)
+                if answer.status_code != 409:
+                    answer.raise_for_status()
+                    return time.perf_counter() - began
+                await asyncio.sleep(0.1)
+
+        truth: dict[str, list[str]] = {}
+        for checkpoint in options.checkpoints:
+            await deploy(checkpoint)
+            await asyncio.sleep(options.settle)
+            truth[checkpoint] = [(await stream(http, ask, Seen(), options.tokens))[0] for ask in asks]
+        clients = [
+            asyncio.create_task(client(http, asks, truth, seen, seed, options.tokens))
+            for seed in range(options.clients)
+        ]
+        await asyncio.sleep(options.settle * 3)
+        quiet_until, memory, took = time.perf_counter(), [usage(options.pid)], []
+        for number in range(options.swaps):
+            took.append(await deploy(options.checkpoints[number % 2]))
+            await asyncio.sleep(options.settle)
+            memory.append(usage(options.pid))
+        for one in clients:
+            one.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
+    outside = [gap for when, gap in seen.gaps if when < quiet_until]
+    inside = [gap for when, gap in seen.gaps if when >= quiet_until]
+    return {
+        "swaps": options.swaps,
+        "requests": seen.requests,
+        "failed": len(seen.failed),
+        "failures": seen.failed[:3],
+        "mixed": seen.mixed,
+        "left": seen.left,
+        "deploy_seconds": summary(took),
+        "gap_before_swaps_ms": summary([1e3 * gap for gap in outside]),
+        "gap_during_swaps_ms": summary([1e3 * gap for gap in inside]),
+        "first_token_before_ms": summary([1e3 * wait for when, wait in seen.first if when < quiet_until]),
+        "first_token_during_ms": summary([1e3 * wait for when, wait in seen.first if when >= quiet_until]),
+        "memory_mib": [round(one / 2**20) for one in memory],
+    }
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Median, 99th percentile and maximum."""
+    if not values:
+        return {}
+    ordered = sorted(values)
+    return {
+        "p50": round(statistics.median(ordered), 2),
+        "p99": round(ordered[int(0.99 * (len(ordered) - 1))], 2),
+        "max": round(ordered[-1], 2),
+    }
+
+
+def usage(pid: int | None) -> int:
+    """Bytes that the server and its children hold alone."""
+    if pid is None:
+        return 0
+    server = psutil.Process(pid)
+    return sum(one.memory_full_info().uss for one in (server, *server.children(recursive=True)))
+
+
+def main() -> None:
+    """Measure a running server."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("checkpoints", nargs=2, metavar="ID", help="two checkpoints of the server's store")
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the running server")
+    parser.add_argument("--pid", type=int, help="its process, to watch the memory")
+    parser.add_argument("--store", type=Path, default=Path("store"), help="for the admin token")
+    parser.add_argument("--media", type=Path, nargs="*", default=[Path("docs/media/apple.png")])
+    parser.add_argument("--modality", default="image", help="what the files are")
+    parser.add_argument("--swaps", type=int, default=20)
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--settle", type=float, default=3.0, help="seconds between two swaps")
+    json.dump(asyncio.run(run(parser.parse_args())), sys.stdout, indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main()
