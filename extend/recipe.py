@@ -1,7 +1,7 @@
 """Recipes: every number of a training run, strictly read from a TOML file. They know no modality.
 
-recipes/paper.toml is the paper's Table 9; recipes/embedded.toml is what two CPU cores can afford,
-recipes/shipped.toml the same with more samples.
+recipes/paper.toml is the paper's Table 9; recipes/embedded.toml is what two CPU cores can afford in half an hour;
+recipes/shipped.toml is what the shipped checkpoint was made with.
 """
 
 import tomllib

@@ -82,6 +82,6 @@ def test_a_delta_is_folded_into_half_precision_with_one_rounding(pico_store: Sto
 
 def test_float16_without_a_gpu_is_refused_with_the_cure() -> None:
     if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+        pytest.skip("there is a GPU, which trains in float16: nothing is refused")
     with pytest.raises(RunError, match="set machine.precision to bfloat16"):
         accelerated(Machine(precision="float16"))
