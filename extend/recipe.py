@@ -32,7 +32,8 @@ class Phase(_Strict):
     lr_connector: Rate
     lr_llm: Rate | None = None
     epochs: Count = 1
-    share: Share = 1.0  # of the phase's samples
+    share: Share = 1.0  # of the phase's samples, drawn by media
+    captions: Share = 1.0  # of the captions among them
 
 
 class Warm(_Strict):
