@@ -29,11 +29,6 @@ class StageData:
         """A share of each of D_1 … D_i (paper §4.2)."""
         return [sample for domain in (*self.old, self.new) for sample in draw(domain, share, seed)]
 
-    def media(self) -> list[Part]:
-        """Every media part that training may touch."""
-        samples = [sample for domain in (*self.old, self.new) for sample in domain]
-        return [part for sample in samples for part in sample.prompt if part.modality != TEXT]
-
 
 def draw(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
     """A random share of the samples, drawn by media: all questions about a file come together or not at all."""

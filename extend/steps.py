@@ -30,6 +30,7 @@ def warm(stage: Stage, _: Path) -> Curve | None:
         return None
     if isinstance(connector, Pretrained):
         connector.pretrained(stage.store)
+    stage.model.embedder.encode(part for sample in stage.data.new for part in sample.prompt)
     media = [part for sample in stage.data.new for part in sample.prompt if part.modality == stage.modality.name]
     if stage.recipe.calibrate and isinstance(connector, Calibrated):
         seen = [stage.model.embedder.media(part).float() for part in dict.fromkeys(media)]
@@ -93,6 +94,7 @@ def _train(
     stage: Stage, name: str, samples: Sequence[Sample], settings: Phase, groups: list[tuple[list[nn.Parameter], float]]
 ) -> Curve:
     samples = thin(draw(samples, settings.share, stage.recipe.seed), settings.captions, stage.recipe.seed)
+    stage.model.embedder.encode(part for sample in samples for part in sample.prompt)
     # Each phase has a seed of its own: what it does never depends on whether the phases before it ran or were loaded.
     seed = stage.recipe.seed + 1000 * stage.index + sum(name.encode())
     torch.manual_seed(seed)
