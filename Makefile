@@ -22,7 +22,7 @@ serve: fetch ## the API and the chat, until Ctrl-C
 test: setup ## lint, types and all tests, with coverage
 	@scripts/debian.sh chromium java
 	@$(MAKE) --no-print-directory lint
-	@$(python) -m pytest --cov
+	@OMP_NUM_THREADS=1 $(python) -m pytest --cov -n auto --dist loadfile
 
 lint: setup ## style and types
 	@$(python) -m ruff check .

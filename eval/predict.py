@@ -14,7 +14,7 @@ from eval import EvalError
 from eval.predictions import FOLDER, Prediction, asked, file_name, question, save
 from modalities.base import BadMedia, Dataset, Part
 from modalities.checkpoint import Store
-from modalities.embedder import Embedder, PromptTooLong
+from modalities.embedder import PromptTooLong
 from modalities.features import Features
 from serving.deployment import Deployment
 from serving.engine import Sampling
@@ -71,7 +71,7 @@ async def predict(deployment: Deployment, dataset: Dataset, blind: bool = False)
     said: dict[tuple[Part, ...], str] = {}
     title = f"{dataset.name}, blind" if blind else dataset.name
     try:
-        _encode(deployment.embedder, unique)
+        deployment.embedder.encode(part for prompt in unique for part in prompt)
         with tqdm(total=len(unique), desc=title, unit="answer") as bar:
             for start in range(0, len(unique), CHUNK):
                 chunk = unique[start : start + CHUNK]
@@ -89,16 +89,6 @@ async def predict(deployment: Deployment, dataset: Dataset, blind: bool = False)
         )
         for sample, prompt in zip(dataset.test, prompts, strict=True)
     ]
-
-
-def _encode(embedder: Embedder, prompts: Sequence[Sequence[Part]]) -> None:
-    """Run the encoders in batches, where the features have a folder to stay in."""
-    if embedder.features.folder is None:
-        return
-    parts = [part for prompt in prompts for part in prompt if part.modality in embedder.connectors]
-    for name in dict.fromkeys(part.modality for part in parts):
-        mine = [part for part in parts if part.modality == name]
-        embedder.features.fill(embedder.modalities[name], embedder.encoder(name), mine)
 
 
 async def _name_culprit(deployment: Deployment, dataset: Dataset, blind: bool) -> None:

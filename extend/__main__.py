@@ -47,7 +47,9 @@ def add_modality(
     method: Annotated[str, typer.Option(help="How: mera, or another file of extend/methods.")] = "mera",
     replay: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the old data replayed.")] = None,
     data: DataOption = None,
-    deploy: Annotated[str | None, typer.Option(metavar="URL", help="Gate the outcome, and swap it in there.")] = None,
+    deploy: Annotated[
+        str | None, typer.Option(metavar="URL", help=f"Gate on {GATED} items a dataset, or --limit; swap it in there.")
+    ] = None,
     parent: Annotated[str | None, typer.Option(help="Build on this checkpoint; 'none': the backbone alone.")] = None,
     recipe: RecipeOption = "embedded",
     seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,

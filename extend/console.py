@@ -12,9 +12,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 RecipeOption = Annotated[str, typer.Option(help="A shipped recipe (embedded, shipped, paper) or a .toml file.")]
 DataOption = Annotated[Path | None, typer.Option(help="Your own folder: media files, train.jsonl, test.jsonl.")]
 ServerOption = Annotated[str, typer.Option(help="The running server.")]
-LimitOption = Annotated[
-    int | None, typer.Option(min=1, help="Test on this many items a dataset, drawn by seed; with --deploy 300.")
-]
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Test on this many items a dataset, drawn by seed.")]
 PolicyOption = Annotated[Path | None, typer.Option(help="A gate.toml with thresholds of your own.")]
 HOME = Path("store")
 LOCAL = "http://127.0.0.1:8000"

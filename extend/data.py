@@ -5,9 +5,12 @@ It draws samples; it does not know what is done with them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from random import Random
 
 from modalities.base import TEXT, Part, Sample
+
+NEAR = 8  # files are sorted by what is said about them within so many batches' worth
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,6 @@ class StageData:
         """A share of each of D_1 … D_i (paper §4.2)."""
         return [sample for domain in (*self.old, self.new) for sample in draw(domain, share, seed)]
 
-    def media(self) -> list[Part]:
-        """Every media part that training may touch."""
-        samples = [sample for domain in (*self.old, self.new) for sample in domain]
-        return [part for sample in samples for part in sample.prompt if part.modality != TEXT]
-
 
 def draw(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
     """A random share of the samples, drawn by media: all questions about a file come together or not at all."""
@@ -41,21 +39,41 @@ def draw(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
     return [sample for index in kept for sample in groups[index]]
 
 
+def thin(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
+    """All questions and a random share of the captions, which cost several times as many tokens."""
+    captions = [place for place, sample in enumerate(samples) if sample.task == "caption"]
+    Random(seed).shuffle(captions)
+    left_out = set(captions[round(share * len(captions)) :])
+    return [sample for place, sample in enumerate(samples) if place not in left_out]
+
+
 def batches(samples: Sequence[Sample], size: int, seed: int) -> list[list[Sample]]:
     """Shuffled batches of about `size` samples; what is asked about one file stays in one batch.
 
-    A file's features and its prefix are then computed once for all its questions (see modalities/mllm.py).
+    A file's features and its prefix are then computed once for all its questions (see modalities/mllm.py). Files about
+    which about as much is said come together, so that little of a batch is padding.
     """
     groups = by_media(samples)
-    Random(seed).shuffle(groups)
+    random = Random(seed)
+    random.shuffle(groups)
+    near = NEAR * size
+    windows = [sorted(groups[start : start + near], key=_characters) for start in range(0, len(groups), near)]
     out: list[list[Sample]] = [[]]
-    for group in groups:
+    for group in chain.from_iterable(windows):
         for start in range(0, len(group), size):
             chunk = group[start : start + size]
             if len(out[-1]) + len(chunk) > size and out[-1]:
                 out.append([])
             out[-1] += chunk
-    return [batch for batch in out if batch]
+    full = [batch for batch in out if batch]
+    random.shuffle(full)
+    return full
+
+
+def _characters(group: Sequence[Sample]) -> int:
+    """How long a file's row will be, roughly."""
+    asked = sum(len(str(part.content)) for sample in group for part in sample.prompt if part.modality == TEXT)
+    return asked + sum(len(sample.answers[0]) for sample in group)
 
 
 def by_media(samples: Sequence[Sample]) -> list[list[Sample]]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from extend import RunError
 from extend.adapter import Adapter
 from extend.machine import DTYPES
-from extend.recipe import Lora, Recipe
+from extend.recipe import Lora, Phase, Recipe
 from modalities.assets import AssetError
 from modalities.backbone import backbone
 
@@ -66,19 +66,18 @@ def plan(store: Path, recipe: Recipe, name: str, *, tflops: float = SUSTAINED) -
     """Each stage of the shipped plan `name` (or a .toml file) under a recipe. Raises RunError."""
     shape, stages = read(name)
     config = shape_of(store, recipe.base_llm, shape)
-    seen = 0.0
+    captions = questions = 0
     costs: list[Cost] = []
     for stage in stages:
         micro = recipe.machine.micro or max(recipe.tune.batch, recipe.align.batch)
         bytes_ = memory(config, recipe, micro, stage.media_tokens + TEXT_TOKENS, micro * ANSWER_TOKENS)
         trained, lora = float(STATE * stage.connector_params), bytes_["lora"]
-        samples = stage.captions + stage.questions
-        seen += samples
+        captions, questions = captions + stage.captions, questions + stage.questions
         tokens = stage.media_tokens + TEXT_TOKENS
         passes = (5 if recipe.machine.checkpointing else 4) * bytes_["params"]  # forward 2, backward 2, again 1 … of N
-        work = tokens * passes * (stage.captions * recipe.align.share + samples * recipe.tune.share)
+        shown = _shown(recipe.align, stage.captions, 0) + _shown(recipe.tune, stage.captions, stage.questions)
         if costs:
-            work += tokens * passes * seen * recipe.replay * recipe.realign.share
+            shown += recipe.replay * _shown(recipe.realign, captions, questions)
         costs.append(
             Cost(
                 stage.name,
@@ -86,11 +85,16 @@ def plan(store: Path, recipe: Recipe, name: str, *, tflops: float = SUSTAINED) -
                 trained + lora,
                 bytes_["activations"],
                 CONTEXT + 1e6 * stage.encoder_mb,
-                work / (tflops * 1e12),
+                tokens * passes * shown / (tflops * 1e12),
                 1e9 * stage.features_gb,
             )
         )
     return costs
+
+
+def _shown(phase: Phase, captions: int, questions: int) -> float:
+    """How many samples a phase is shown."""
+    return phase.share * (phase.captions * captions + questions)
 
 
 def read(name: str) -> tuple[dict[str, Any], list[Expected]]:

@@ -1,7 +1,7 @@
 """Recipes: every number of a training run, strictly read from a TOML file. They know no modality.
 
-recipes/paper.toml is the paper's Table 9; recipes/embedded.toml is what two CPU cores can afford,
-recipes/shipped.toml the same with more samples.
+recipes/paper.toml is the paper's Table 9; recipes/embedded.toml is what two CPU cores can afford in half an hour;
+recipes/shipped.toml is what the shipped checkpoint was made with.
 """
 
 import tomllib
@@ -32,7 +32,8 @@ class Phase(_Strict):
     lr_connector: Rate
     lr_llm: Rate | None = None
     epochs: Count = 1
-    share: Share = 1.0  # of the phase's samples
+    share: Share = 1.0  # of the phase's samples, drawn by media
+    captions: Share = 1.0  # of the captions among them
 
 
 class Warm(_Strict):

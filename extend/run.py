@@ -69,7 +69,7 @@ def add(
 def _prepare(
     store: Store, modality: Modality, recipe: Recipe, before: Checkpoint | None, settings: dict[str, Any], work: Path
 ) -> Stage:
-    """θ_{i-1}, the data of all modalities, and every feature that training will touch."""
+    """θ_{i-1} and the data of all modalities."""
     model = assemble(store, before) if before else bare(store, recipe.base_llm, recipe.system)
     model.llm.to(DTYPES[recipe.machine.precision])
     model.embedder.features = Features(store.features, RESIDENT)
@@ -78,11 +78,7 @@ def _prepare(
         tuple(sample for one in of(store, m, settings["data"].get(m.name)) for sample in one.train)
         for m in [*known, modality]
     ]
-    model.embedder.modalities[modality.name] = modality
     data = StageData(new=train[-1], old=tuple(train[:-1]))
-    for one in [*known, modality]:
-        parts = [part for part in data.media() if part.modality == one.name]
-        model.embedder.features.fill(one, model.embedder.encoder(one.name), parts)
     deltas = list(before.deltas) if before else []
     return Stage(len(known) + 1, model, modality, data, recipe, work, store.root, deltas=deltas)
 

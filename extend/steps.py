@@ -3,13 +3,14 @@
 Each trains what it names and leaves the rest bit for bit as it was.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from extend.adapter import Adapter
-from extend.data import draw
+from extend.data import draw, thin
 from extend.recipe import Phase
 from extend.stage import Stage, phase
 from extend.train import Curve, train
@@ -29,6 +30,7 @@ def warm(stage: Stage, _: Path) -> Curve | None:
         return None
     if isinstance(connector, Pretrained):
         connector.pretrained(stage.store)
+    stage.model.embedder.encode(part for sample in stage.data.new for part in sample.prompt)
     media = [part for sample in stage.data.new for part in sample.prompt if part.modality == stage.modality.name]
     if stage.recipe.calibrate and isinstance(connector, Calibrated):
         seen = [stage.model.embedder.media(part).float() for part in dict.fromkeys(media)]
@@ -48,13 +50,12 @@ def align(stage: Stage) -> None:
 def align_connector(stage: Stage, _: Path) -> Curve:
     """The part of align that runs through the LLM."""
     settings = stage.recipe.align
-    samples = draw(stage.data.captions, settings.share, stage.recipe.seed)
-    connector = stage.model.embedder.connectors[stage.modality.name]
-    return _train(stage, "align", samples, settings, [(list(connector.parameters()), settings.lr_connector)])
+    parameters = list(stage.model.embedder.connectors[stage.modality.name].parameters())
+    return _train(stage, "align", stage.data.captions, settings, [(parameters, settings.lr_connector)])
 
 
 @phase
-def tune(stage: Stage, folder: Path, samples: list[Sample] | tuple[Sample, ...]) -> Curve:
+def tune(stage: Stage, folder: Path, samples: Sequence[Sample]) -> Curve:
     """Train M_i's connector and, by LoRA, the LLM on captions and questions: θ_{i,vanilla} = θ_{i-1} + Δ_i."""
     settings = stage.recipe.tune
     assert settings.lr_llm is not None, "A recipe's tune phase needs lr_llm."
@@ -63,8 +64,7 @@ def tune(stage: Stage, folder: Path, samples: list[Sample] | tuple[Sample, ...])
     torch.manual_seed(stage.recipe.seed + stage.index)
     with Adapter(stage.model.llm, stage.recipe.lora) as adapter:
         groups = [(parameters, settings.lr_connector), (adapter.parameters, settings.lr_llm)]
-        chosen = draw(samples, settings.share, stage.recipe.seed)
-        curve = _train(stage, "tune", chosen, settings, groups)
+        curve = _train(stage, "tune", samples, settings, groups)
         adapter.save(folder / "delta", stage.recipe.base_llm)
     return curve
 
@@ -85,14 +85,16 @@ def realign(stage: Stage) -> None:
 def realign_connectors(stage: Stage, _: Path) -> Curve:
     """All connectors on the replayed samples."""
     settings = stage.recipe.realign
-    samples = draw(stage.data.replay(stage.recipe.replay, stage.recipe.seed), settings.share, stage.recipe.seed)
+    samples = stage.data.replay(stage.recipe.replay, stage.recipe.seed)
     parameters = list(stage.model.embedder.connectors.parameters())
     return _train(stage, "realign", samples, settings, [(parameters, settings.lr_connector)])
 
 
 def _train(
-    stage: Stage, name: str, samples: list[Sample], settings: Phase, groups: list[tuple[list[nn.Parameter], float]]
+    stage: Stage, name: str, samples: Sequence[Sample], settings: Phase, groups: list[tuple[list[nn.Parameter], float]]
 ) -> Curve:
+    samples = thin(draw(samples, settings.share, stage.recipe.seed), settings.captions, stage.recipe.seed)
+    stage.model.embedder.encode(part for sample in samples for part in sample.prompt)
     # Each phase has a seed of its own: what it does never depends on whether the phases before it ran or were loaded.
     seed = stage.recipe.seed + 1000 * stage.index + sum(name.encode())
     torch.manual_seed(seed)

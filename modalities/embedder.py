@@ -5,7 +5,7 @@ It knows the modalities and the chat template; it does not know the layers of th
 Shapes: T = tokens, D = backbone width, F = encoder width.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -81,6 +81,15 @@ class Embedder(nn.Module):
                 encoder = self._load_encoder(self.modalities[name])
                 self._encoders[name] = encoder.eval().requires_grad_(False)
             return self._encoders[name]
+
+    def encode(self, parts: Iterable[Part]) -> None:
+        """Put the features of known media into the cache's folder, if it has one, in batches. Raises BadMedia."""
+        if self.features.folder is None:
+            return
+        media = [part for part in parts if part.modality in self.modalities]
+        for name in dict.fromkeys(part.modality for part in media):
+            mine = [part for part in media if part.modality == name]
+            self.features.fill(self.modalities[name], self.encoder(name), mine)
 
     def add(self, modality: Modality, connector: nn.Module | None = None) -> nn.Module:
         """Join a modality: its connector is new unless one is given (paper §4.1: joined, not averaged)."""

@@ -34,6 +34,7 @@ class Row:
     positions: list[int] = field(default_factory=list)  # L
     segments: list[int] = field(default_factory=list)  # L; 0 = the prefix
     labels: list[int] = field(default_factory=list)  # L; the token that follows, or IGNORED
+    weights: list[float] = field(default_factory=list)  # L; what a label counts in the loss: 1 / its answer's length
 
 
 class MLLM(nn.Module):
@@ -54,13 +55,18 @@ class MLLM(nn.Module):
         return self.loss(samples)
 
     def loss(self, samples: Sequence[Sample]) -> Tensor:
-        """Autoregressive loss on the answers alone, a mean over the batch's answer tokens: a scalar."""
+        """Autoregressive loss on the answers alone: a mean over each answer's tokens, then over the samples, a scalar.
+
+        A mean over all tokens would let captions, ten times as long, drown the answers of one word (docs/log.md); and
+        only a mean over samples is the same however a batch is split.
+        """
         rows = self.rows(samples)
-        embeds, mask, positions, labels = self._batch(rows)
+        embeds, mask, positions, labels, weights = self._batch(rows)
         hidden = self.llm.base_model(inputs_embeds=embeds, attention_mask=mask, position_ids=positions, use_cache=False)
         wanted = labels != IGNORED  # (B, L)
         logits = self.llm.get_output_embeddings()(hidden.last_hidden_state[wanted])  # (answer tokens, V)
-        return nn.functional.cross_entropy(logits.float(), labels[wanted])
+        losses = nn.functional.cross_entropy(logits.float(), labels[wanted], reduction="none")
+        return (losses * weights[wanted]).sum() / len(samples)
 
     def rows(self, samples: Sequence[Sample]) -> list[Row]:
         """Pack samples into rows: those with the same leading media share one."""
@@ -79,6 +85,7 @@ class MLLM(nn.Module):
                 row.ids += prompt + answer[:-1]
                 row.segments += [number] * (len(prompt) + len(answer) - 1)
                 row.labels += [IGNORED] * (len(prompt) - 1) + answer
+                row.weights += [0.0] * (len(prompt) - 1) + [1 / len(answer)] * len(answer)
         return rows
 
     def _prefix(self, parts: tuple[Part, ...]) -> Row:
@@ -92,6 +99,7 @@ class MLLM(nn.Module):
         row.positions = list(range(len(row.ids)))
         row.segments = [0] * len(row.ids)
         row.labels = [IGNORED] * len(row.ids)
+        row.weights = [0.0] * len(row.ids)
         return row
 
     def _segment(self, sample: Sample, lead: int) -> tuple[list[int], list[int]]:
@@ -104,10 +112,10 @@ class MLLM(nn.Module):
         connector = self.embedder.connectors[part.modality]
         return int(getattr(connector, "tokens", 0)) or len(self.embedder.media(part))
 
-    def _batch(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _batch(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         longest = max(len(row.ids) for row in rows)
 
-        def padded(name: str, filler: int) -> Tensor:
+        def padded(name: str, filler: float) -> Tensor:
             values = [getattr(row, name) + [filler] * (longest - len(row.ids)) for row in rows]
             return torch.tensor(values, device=self.device)  # (B, L)
 
@@ -118,7 +126,8 @@ class MLLM(nn.Module):
         segments = padded("segments", -1)  # (B, L)
         same = (segments[:, None, :] == segments[:, :, None]) | (segments[:, None, :] == 0)  # (B, L, L)
         mask = (same & torch.ones(longest, longest, dtype=torch.bool, device=self.device).tril())[:, None]
-        return embeds, mask, padded("positions", 0), padded("labels", IGNORED)  # mask: (B, 1, L, L)
+        # mask: (B, 1, L, L)
+        return embeds, mask, padded("positions", 0), padded("labels", IGNORED), padded("weights", 0.0)
 
     def tokens(self, parts: Sequence[Part]) -> list[Tensor]:
         """Each media part's tokens, (T, D); one connector pass for all of a kind and length."""

@@ -129,7 +129,7 @@ class TransformersEngine:
                 try:
                     self._step(joining)
                     self._failures = 0
-                except Exception:
+                except Exception:  # whatever it is: who was in the step is told, and the others are still served
                     log.exception("a step of the engine failed")
                     self._fail(joining)
         self._batch = Batch(self._batch.model)

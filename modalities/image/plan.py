@@ -16,7 +16,7 @@ from modalities.image import wording
 from modalities.image.concepts import Concept, concepts
 from modalities.image.pictures import SIDE, Picture, Placed
 
-VERSION = "emoji-2"  # change it whenever another picture or another word comes out
+VERSION = "emoji-3"  # change it whenever another picture or another word comes out
 TRAIN_STYLES = ("noto", "openmoji", "fluent-flat", "fluent-3d", "noto-v1", "emojione")
 TEST_STYLE = "twemoji"
 TEST_SINGLES, TRAIN_SCENES, TEST_SCENES = 400, 1200, 120
@@ -135,14 +135,14 @@ def _scenes(
         drawn = has(style, one.labels[0]) and has(style, other.labels[0])
         if not drawn or one.confusable(other) or held_out(one, other) != (split == "test"):
             continue
-        count, relation = random.choice((1, 2, 3)), random.choice(list(wording.INVERSE))
+        turn = len(items) // len(styles)  # counts, places and how many of a thing come by turns, in every style
+        count, relation = 1 + turn // 2 % 3, random.choice(list(wording.INVERSE))
         name = f"{style}-scene-{len(items):04d}"
         picture = Picture(style, _background(random), _arranged(one, count, relation, other, random))
         lines = [_line(split, name, "caption", "scene", *wording.scene(one, count, relation, other, random))]
-        asked = len(items) // len(styles) % 4  # counts and places by turns, in every style
-        if asked % 2 == 0:
+        if turn % 2 == 0:
             lines.append(_line(split, name, "qa", "count", *wording.count(one, count, random)))
-        elif asked == 1:
+        elif turn % 4 == 1:
             answer = wording.position(one, count, relation, other, 1, random)
             lines.append(_line(split, name, "qa", "position", *answer))
         else:

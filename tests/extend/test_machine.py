@@ -18,9 +18,8 @@ from tests.extend.recipes import VALUES
 
 
 def samples(store: Store) -> list[Sample]:
-    """Sixteen captions: each has a row of its own, and answers of one length weigh alike."""
-    captions = find("tests.toy.tone").datasets(store.root)[0].train
-    return [sample for sample in captions if sample.answers[0].endswith("tone")][:16]
+    """Eight captions and eight questions: answers of several lengths."""
+    return [sample for dataset in find("tests.toy.tone").datasets(store.root) for sample in dataset.train[:8]]
 
 
 def trained(store: Store, machine: Machine) -> Tensor:
@@ -35,17 +34,7 @@ def trained(store: Store, machine: Machine) -> Tensor:
 def test_bites_and_recomputation_train_what_the_whole_batch_trains(pico_store: Store) -> None:
     whole = trained(pico_store, Machine())
     assert torch.allclose(trained(pico_store, Machine(checkpointing=True)), whole, atol=1e-6)
-    bites = trained(pico_store, Machine(micro=4))
-    start = torch.cat(
-        [
-            v.flatten()
-            for v in assemble(pico_store, pico_store.load(pico_store.ids()[0]))
-            .embedder.connectors["tone"]
-            .state_dict()
-            .values()
-        ]
-    )
-    assert (bites - whole).norm() < 0.05 * (whole - start).norm()
+    assert torch.allclose(trained(pico_store, Machine(micro=4)), whole, atol=1e-6)
 
 
 def test_parts_hold_every_sample_once() -> None:
@@ -82,6 +71,6 @@ def test_a_delta_is_folded_into_half_precision_with_one_rounding(pico_store: Sto
 
 def test_float16_without_a_gpu_is_refused_with_the_cure() -> None:
     if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+        pytest.skip("there is a GPU, which trains in float16: nothing is refused")
     with pytest.raises(RunError, match="set machine.precision to bfloat16"):
         accelerated(Machine(precision="float16"))

@@ -61,7 +61,6 @@ def second_stage(taught: tuple[Store, str, str], tmp_path: Path) -> Stage:
     model = assemble(store, store.load(first))
     tone, pulse = find(TONE), find(PULSE)
     old, new = (tuple(s for d in m.datasets(store.root) for s in d.train) for m in (tone, pulse))
-    model.embedder.modalities["pulse"] = pulse
     return Stage(2, model, pulse, StageData(new, (old,)), PICO, tmp_path / "work")
 
 

@@ -207,7 +207,7 @@ def test_captions_have_references_and_targets_vary(datasets: dict[str, Dataset])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_the_most_common_answer_is_a_bad_guess(datasets: dict[str, Dataset], split: str) -> None:
     samples = getattr(datasets["emoji-qa"], split)
-    most = {"class": 0.10, "group": 0.15, "identity": 0.51, "count": 0.40, "position": 0.05}
+    most = {"class": 0.10, "group": 0.15, "identity": 0.51, "count": 0.34, "position": 0.05}
     for topic, share in most.items():
         counted = answers(samples, topic)
         assert counted.most_common(1)[0][1] <= share * counted.total(), (topic, counted.most_common(3))
