@@ -10,7 +10,7 @@ export POLYMERA_STORE := $(abspath $(STORE))
 python := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint format fetch setup clean
+.PHONY: help serve test lint format fetch setup vllm clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -38,6 +38,9 @@ fetch: setup ## models and data into the store, once
 
 setup: ## .venv from requirements.lock, again only when that or pyproject.toml changed
 	@PYTHON="$(PYTHON)" scripts/setup.sh
+
+vllm: setup ## vLLM beside it, on Linux: the fast engine, which make serve then uses
+	@scripts/vllm.sh
 
 clean: ## remove .venv and what tools left; the store stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .coverage* build ./*.egg-info
