@@ -8,6 +8,8 @@ import asyncio
 import ctypes
 import gc
 import logging
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from modalities.checkpoint import Store
 from serving.deployment import Deployment
 from serving.engine import Conflict
 from serving.loading import Loader
+
+PINNED = 30.0  # seconds that a replaced checkpoint can still be named: else who names it could hold it for ever
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,7 @@ class NotResident(LookupError):
 class _Resident:
     deployment: Deployment
     leases: int = 0
+    until: float = math.inf  # on the monotonic clock: when it can be named no more
 
     @property
     def id(self) -> str:
@@ -83,14 +88,15 @@ class Live:
     def lease(self, checkpoint: str | None = None) -> Iterator[Deployment]:
         """The live deployment, or the named one while it is in memory; it is not closed before the lease ends."""
         found = self._current
+        known = [one for one in self._resident if time.monotonic() < one.until]
         if found is None or checkpoint in (None, found.id):
             _ = self.current  # or NotReady
         else:
-            found = next((one for one in self._resident if one.id == checkpoint), None)
+            found = next((one for one in known if one.id == checkpoint), None)
         if found is None:
             raise NotResident(
-                f"Checkpoint {str(checkpoint)[:80]!r} is not in memory; there is: {', '.join(self.resident)}. "
-                "Leave `checkpoint` out to get the live one."
+                f"Checkpoint {str(checkpoint)[:80]!r} is not in memory; there is: "
+                f"{', '.join(one.id for one in known)}. Leave `checkpoint` out to get the live one."
             )
         found.leases += 1
         try:
@@ -143,6 +149,7 @@ class Live:
         log.info("live: %s (before: %s)", checkpoint, old.id if old else None)
         if old is None:
             return None
+        old.until = time.monotonic() + PINNED
         self._retire(old)
         return old.id
 

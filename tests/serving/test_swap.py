@@ -103,6 +103,25 @@ def test_a_request_in_flight_ends_with_the_checkpoint_it_began_with(server: Runn
     assert server.ask(text(), checkpoint=new, max_tokens=1).status_code == 200
 
 
+def test_naming_a_replaced_checkpoint_does_not_keep_it_for_ever(
+    server: Running, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.live.PINNED", 0.0)
+    old, new = store.ids()[:2]
+    assert server.deploy(old).status_code == 200
+    with server.http.stream(
+        "POST", "/generate", json={"prompt": [text()], "max_tokens": 400, "stream": True}
+    ) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        assert server.deploy(new).status_code == 200
+        refused = server.ask(text(), max_tokens=2, checkpoint=old)
+        assert refused.status_code == 404
+        assert f"there is: {new}." in refused.json()["error"]["message"]
+        done = [json.loads(line.removeprefix("data: ")) for line in lines if line][-1]
+    assert done["done"]["checkpoint"] == old, "Whoever has begun is not sent away."
+
+
 def test_rollback_goes_back_step_by_step_and_says_when_nothing_is_left(server: Running, store: Store) -> None:
     first, second, third = store.ids()
     for checkpoint in (second, third):
