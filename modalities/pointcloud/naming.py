@@ -37,10 +37,10 @@ class Name:
         rest = (f", {self.size}" if self.size else "") + feature
         return (
             f"{thing}{rest}",
-            f"a 3D model of {thing}{rest}",
-            f"a 3D scan of {thing}{rest}",
-            f"a point cloud of {thing}{rest}",
+            f"this is {thing}{rest}",
             f"{plain} in {colour}{rest}",
+            f"a 3D model of {thing}{rest}",
+            f"{plain} coloured {colour}{rest}",
             f"a building-set part: {thing}{rest}",
         )
 
