@@ -50,6 +50,6 @@ class _Product(torch.autograd.Function):
         return nn.functional.linear(x.to(weight.dtype), weight).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (weight,) = ctx.saved_tensors
         return (grad.to(weight.dtype) @ weight).to(grad.dtype), None
