@@ -2,8 +2,8 @@
 
 Not in the paper. Each token is compared with the LLM's own embedding table (cosine · temperature, softmax over
 the words that occur); the mean over a file's tokens shall predict the words of its captions and answers. Rare words
-count more, and a caption of ten words no more than an answer of one, as in the loss of the phases that follow
-(modalities/mllm.py). It costs under a millisecond a sample and saves thousands of steps (docs/log.md).
+count more, and a caption or an answer counts as much as its rarest word, however many it has. It costs under a
+millisecond a sample and saves thousands of steps (docs/log.md).
 
 Shapes: B = files, T = tokens, D = backbone width, V = words that occur.
 """
@@ -80,7 +80,9 @@ def _targets(bags: Sequence[Sequence[set[int]]], vocabulary: dict[int, int], rar
     for row, bag in zip(rows, bags, strict=True):
         for words in bag:
             places = [vocabulary[word] for word in words]
-            row[places] += rarity[places] / len(places)
+            said = rarity[places]
+            if said.sum() > 0:
+                row[places] += said * said.max() / said.sum()
     return rows / rows.sum(-1, keepdim=True).clamp_min(1e-6)
 
 

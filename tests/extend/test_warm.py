@@ -11,6 +11,12 @@ def test_an_answer_of_one_word_weighs_as_much_as_a_caption_of_four() -> None:
     assert torch.allclose(row, torch.tensor([0.5, 0.125, 0.125, 0.125, 0.125]))
 
 
+def test_a_sample_weighs_as_much_as_its_rarest_word() -> None:
+    rarity = torch.tensor([2.0, 3.0, 1.0])
+    (row,) = _targets([[{7}, {8, 9}]], {7: 0, 8: 1, 9: 2}, rarity)
+    assert torch.allclose(row, torch.tensor([2.0, 3.0 * 3 / 4, 3.0 * 1 / 4]) / 5)
+
+
 def test_what_is_said_about_most_files_counts_little() -> None:
     rare_and_common = torch.tensor([3.0, 1.0])
     (row,) = _targets([[{7}, {8}]], {7: 0, 8: 1}, rare_and_common)
