@@ -26,8 +26,9 @@ def rounded(llm: Any, wanted: bool) -> Iterator[None]:
 
     The head is left out: a logit of 20 would be rounded by up to 0.06, which a loss feels.
     """
-    linears = [one for one in llm.base_model.modules() if type(one) is nn.Linear and not one.weight.requires_grad]
-    for linear in linears if wanted else ():
+    modules = llm.base_model.modules() if wanted else ()
+    linears = [one for one in modules if type(one) is nn.Linear and not one.weight.requires_grad]
+    for linear in linears:
         linear.forward = partial(_linear, linear.weight.bfloat16(), linear.bias)  # type: ignore[method-assign]
     try:
         yield

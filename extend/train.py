@@ -60,7 +60,7 @@ def train(
     model.embedder.connectors.train()
     recomputing(model.llm, machine.checkpointing)
     try:
-        quick = machine.amx and machine.precision == "float32" and has_amx()
+        quick = machine.amx and machine.precision == "float32" and model.device.type == "cpu" and has_amx()
         with rounded(model.llm, quick), tqdm(plan, desc=phase, unit="step") as bar:
             for chunk in bar:
                 value = 0.0
