@@ -13,6 +13,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
+from extend.amx import has_amx, rounded
 from extend.data import batches
 from extend.machine import accelerated, parts, recomputing
 from extend.recipe import Machine
@@ -59,7 +60,8 @@ def train(
     model.embedder.connectors.train()
     recomputing(model.llm, machine.checkpointing)
     try:
-        with tqdm(plan, desc=phase, unit="step") as bar:
+        quick = machine.amx and machine.precision == "float32" and model.device.type == "cpu" and has_amx()
+        with rounded(model.llm, quick), tqdm(plan, desc=phase, unit="step") as bar:
             for chunk in bar:
                 value = 0.0
                 for part in parts(chunk, machine.micro):

@@ -16,20 +16,20 @@ DESCRIBE = (
     "Write a caption for this picture.",
 )
 ONE = (
-    "{}",
     "a picture of {}",
     "a drawing of {}",
     "an illustration of {}",
     "an image of {}",
     "a picture that shows {}",
+    "{}",
 )
 TWO = (
-    "{a} {relation} {b}",
-    "{b} {inverse} {a}",
     "a picture of {a} {relation} {b}",
     "a drawing of {a} {relation} {b}",
     "a drawing of {b} {inverse} {a}",
     "a picture that shows {a} {relation} {b}",
+    "{a} {relation} {b}",
+    "{b} {inverse} {a}",
 )
 KIND = (
     "What kind of thing is this?",
@@ -58,14 +58,13 @@ Asked = tuple[str, tuple[str, ...]]  # a question and its accepted answers, the 
 
 def caption(concept: Concept, random: Random) -> Asked:
     """Captions of one thing."""
-    return random.choice(DESCRIBE), _shuffled([phrase.format(concept.name) for phrase in ONE], random)
+    return random.choice(DESCRIBE), _shuffled([phrase.format(concept.name) for phrase in ONE], random, bare=1)
 
 
 def scene(one: Concept, count: int, relation: str, other: Concept, random: Random) -> Asked:
     """Captions of `count` of one thing beside, above or below another."""
     words = {"a": one.several(count), "b": other.name, "relation": relation, "inverse": INVERSE[relation]}
-    captions = _shuffled([phrase.format(**words) for phrase in TWO], random)
-    return random.choice(DESCRIBE), captions
+    return random.choice(DESCRIBE), _shuffled([phrase.format(**words) for phrase in TWO], random, bare=2)
 
 
 def kind(concept: Concept, random: Random) -> Asked:
@@ -97,5 +96,12 @@ def position(wanted: Concept, number: int, relation: str, anchor: Concept, ancho
     return question, tuple(dict.fromkeys(accepted))
 
 
-def _shuffled(phrases: Sequence[str], random: Random) -> tuple[str, ...]:
-    return tuple(random.sample(phrases, len(phrases)))
+def _shuffled(phrases: Sequence[str], random: Random, bare: int) -> tuple[str, ...]:
+    """All captions, the first being the target; the last `bare` phrases, which name no picture, are never that.
+
+    They are right too, but begin as captions of other modalities do: what is learned about those would decide
+    between two ways to say the same.
+    """
+    order = random.sample(range(len(phrases)), len(phrases))
+    order.sort(key=lambda place: place >= len(phrases) - bare)
+    return tuple(phrases[place] for place in order)

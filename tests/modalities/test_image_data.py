@@ -198,8 +198,10 @@ def test_the_test_is_large_enough(datasets: dict[str, Dataset]) -> None:
 def test_captions_have_references_and_targets_vary(datasets: dict[str, Dataset]) -> None:
     for sample in datasets["emoji-caption"].test:
         assert len(set(sample.answers)) >= 5, sample.id
-    firsts = Counter(sample.answers[0].split()[0:3][-1] for sample in datasets["emoji-caption"].train)
-    assert len(firsts) > 5
+    openings = Counter(" ".join(sample.answers[0].split()[:3]) for sample in datasets["emoji-caption"].train)
+    pictures = {"a picture of", "a drawing of", "an illustration of", "an image of", "a picture that"}
+    assert set(openings) == pictures, "a bare name is a reference, but no target"
+    assert min(openings.values()) > 500
     questions = {sample.prompt[1].content for sample in datasets["emoji-caption"].train}
     assert questions == set(wording.DESCRIBE)
 
