@@ -1,40 +1,42 @@
 # Two images from one file:
-#   docker build --target cpu  -t polymera .
+#   docker build --target cpu  -t polymera:cpu  .
 #   docker build --target cuda -t polymera:cuda .
-# The store is a volume: models, data and checkpoints outlive the container. The admin token is made in it at the first start.
+# The store is a volume: models, data, checkpoints and the admin token outlive the container. The first start fetches
+# models and data into it. Where pip knows no CPU build of torch: --build-arg PIP_EXTRA_INDEX_URL=<its index>.
 
 FROM python:3.11-slim-bookworm AS base
+# Java: CIDEr's tokenizer. npm: the pictures are npm packages. curl: the health check.
 RUN apt-get update -q \
     && apt-get install -q -y --no-install-recommends curl default-jre-headless npm \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 polymera
 WORKDIR /app
-ENV PYTHONUNBUFFERED=1 PATH=/app/.venv/bin:$PATH POLYMERA_STORE=/store
-RUN python -m venv .venv
-COPY requirements.lock ./
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 
-FROM base AS installed-cpu
-COPY requirements-vllm.lock ./
-# The CPU build of torch has an index of its own; name it with --build-arg where pip does not know it.
+FROM base AS cpu-packages
 ARG PIP_EXTRA_INDEX_URL
-RUN pip install --no-cache-dir --no-deps -r requirements.lock \
-    && pip install --no-cache-dir --no-deps --require-hashes -r requirements-vllm.lock
+COPY requirements.lock requirements-vllm.lock ./
+RUN python -m venv .venv \
+    && pip install --no-deps -r requirements.lock \
+    && pip install --no-deps --require-hashes -r requirements-vllm.lock
 
-FROM base AS installed-cuda
-# vLLM for CUDA brings the torch that it was built for; ours gives way.
-RUN grep -v '^torch==' requirements.lock > rest.lock \
-    && pip install --no-cache-dir vllm==0.33.0 \
-    && pip install --no-cache-dir --no-deps -r rest.lock
+FROM base AS cuda-packages
+# The same vLLM; with the CUDA builds of torch and its kin, which are what pip finds for these pins.
+COPY requirements.lock ./
+RUN python -m venv .venv && pip install -r requirements.lock vllm==0.32.0
 
-FROM installed-cpu AS cpu-code
-FROM installed-cuda AS cuda-code
-
-FROM cpu-code AS cpu
+FROM base AS code
 COPY . .
-RUN pip install --no-cache-dir --no-deps --no-build-isolation -e . \
-    && mkdir /store && cp -r store/checkpoints /store/ && rm -rf store && chown -R polymera /store
-USER polymera
+RUN mkdir /store && mv store/checkpoints /store/ && rm -r store && chown -R polymera /store
+ENV POLYMERA_STORE=/store PYTHONPATH=/app
 VOLUME /store
 EXPOSE 8000 7860
-HEALTHCHECK --interval=10s --timeout=5s --start-period=10m CMD curl -fsS http://127.0.0.1:8000/readyz
-CMD ["python", "scripts/serve.py", "--host", "0.0.0.0"]
+USER polymera
+HEALTHCHECK --interval=10s --timeout=5s --start-period=10m CMD ["curl", "-fsS", "http://127.0.0.1:8000/readyz"]
+CMD ["sh", "-c", "python -m modalities fetch && exec python scripts/serve.py --host 0.0.0.0"]
+
+FROM code AS cuda
+COPY --from=cuda-packages /app/.venv .venv
+
+FROM code AS cpu
+COPY --from=cpu-packages /app/.venv .venv

@@ -6,7 +6,8 @@
     ├── TooSlow        408
     ├── Unauthorized   401
     ├── NotFound       404
-    └── Busy           429
+    ├── Busy           429
+    └── TooLate        504
 
 What the layers below raise is listed in `_KNOWN`. Anything else is a bug: logged whole, told as "internal".
 """
@@ -72,6 +73,12 @@ class Busy(Problem):
 
     status, type = 429, "busy"
     headers = {"Retry-After": "1"}
+
+
+class TooLate(Problem):
+    """The answer was not whole in time."""
+
+    status, type = 504, "too_late"
 
 
 _KNOWN: tuple[tuple[type[Exception], int, str], ...] = (

@@ -18,7 +18,7 @@ from serving.deployment import Chunk, Deployment
 from serving.errors import tell
 from serving.live import Live
 from serving.metrics import Metrics
-from serving.wire import EventStream, Turnstile, read, while_connected
+from serving.wire import Deadline, EventStream, Turnstile, read, while_connected
 
 
 def user_routes(live: Live, turnstile: Turnstile, metrics: Metrics) -> APIRouter:
@@ -35,10 +35,11 @@ def user_routes(live: Live, turnstile: Turnstile, metrics: Metrics) -> APIRouter
             body = await read(request, schema.body_limit(live.current.embedder.modalities))
             wanted = await asyncio.to_thread(schema.parse, schema.GenerateRequest, body)
             del body
+            deadline = Deadline(wanted.timeout)
             deployment = held.enter_context(live.lease(wanted.checkpoint))
             request.state.checkpoint = deployment.checkpoint.id
-            prompt = await while_connected(request.receive, _embed(deployment, wanted))
-            answer = deployment.generate(prompt, wanted.sampling())
+            prompt = await while_connected(request.receive, deadline.of(_embed(deployment, wanted)))
+            answer = deadline.each(deployment.generate(prompt, wanted.sampling()))
             chunks = metrics.timed(answer, deployment.checkpoint.id, request.state.began)
             if wanted.stream:
                 return EventStream(_events(deployment, chunks, request.state.request_id), held.pop_all())

@@ -21,7 +21,7 @@ from serving.errors import tell
 from serving.live import Live
 from serving.metrics import Metrics
 from serving.openai_schema import ChatRequest, turns
-from serving.wire import EventStream, Turnstile, read, while_connected
+from serving.wire import Deadline, EventStream, Turnstile, read, while_connected
 
 
 class _Told(APIRoute):
@@ -54,13 +54,13 @@ def openai_routes(store: Store, live: Live, turnstile: Turnstile, metrics: Metri
             wanted = await asyncio.to_thread(schema.parse, ChatRequest, body)
             del body
             wanted.check()
-            sampling = wanted.sampling()
+            sampling, deadline = wanted.sampling(), Deadline(wanted.timeout)
             deployment = held.enter_context(live.lease(wanted.checkpoint))
             request.state.checkpoint = deployment.checkpoint.id
             spoken = await asyncio.to_thread(turns, wanted, deployment.embedder.modalities)
-            prompt = await while_connected(request.receive, deployment.converse(spoken))
+            prompt = await while_connected(request.receive, deadline.of(deployment.converse(spoken)))
             answer = _Answer(deployment, request.state.request_id)
-            said = deployment.generate(prompt, sampling)
+            said = deadline.each(deployment.generate(prompt, sampling))
             chunks = metrics.timed(said, deployment.checkpoint.id, request.state.began)
             if wanted.stream:
                 told = bool(wanted.stream_options and wanted.stream_options.include_usage)

@@ -14,7 +14,7 @@ from modalities.base import TEXT, Modality, Part
 from modalities.embedder import Turn
 from serving.engine import Sampling
 from serving.errors import BadRequest
-from serving.schema import MAX_PARTS, MAX_TOKENS, Strict, media_part
+from serving.schema import MAX_PARTS, MAX_TOKENS, TIMEOUT, Strict, media_part
 
 LIVE = "polymera"  # the model's name that means: whatever is live
 MAX_TURNS = 64
@@ -53,6 +53,7 @@ class ChatRequest(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="Left out: 0, greedy.")
     seed: int | None = Field(None, ge=0, lt=2**63)
     stop: str | list[str] | None = Field(None, max_length=200)
+    timeout: float = Field(TIMEOUT, gt=0, le=3600, description="Seconds in which the answer must be whole.")
     stream: bool = False
     stream_options: StreamOptions | None = None
 

@@ -18,6 +18,7 @@ from serving.errors import BadRequest, TooLarge, first
 MAX_PARTS = 16
 MAX_TEXT = 1_000_000  # characters of one text part; the model's context is far shorter, and counting tokens costs
 MAX_TOKENS = 4096
+TIMEOUT = 300.0  # seconds
 BODY = 64 * 2**20  # a body has no more bytes than this, unless one file alone may
 
 Content = Annotated[dict[str, str], Field(min_length=1, max_length=1)]
@@ -48,6 +49,7 @@ class GenerateRequest(Strict):
     seed: int = Field(0, ge=0, lt=2**63, description="The same seed draws the same answer.")
     stop: list[StopString] = Field([], max_length=8, description="The answer ends before the first of these strings.")
     stream: bool = Field(False, description="Server-sent events, a piece of text each, instead of one answer.")
+    timeout: float = Field(TIMEOUT, gt=0, le=3600, description="Seconds in which the answer must be whole.")
     checkpoint: str | None = Field(None, description="Demand this checkpoint; null takes the live one.")
 
     def sampling(self) -> Sampling:

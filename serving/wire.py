@@ -8,7 +8,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager, aclosing
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,7 +18,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.errors import Busy, TooLarge, TooSlow, tell
+from serving.errors import Busy, TooLarge, TooLate, TooSlow, tell
 
 BODY_SECONDS = 120
 PROBES = {"/healthz", "/readyz", "/metrics"}  # asked every few seconds by machines
@@ -63,6 +63,37 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         working.cancel()
         leaving.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+class Deadline:
+    """When a request must be done: so many seconds from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._at = asyncio.get_running_loop().time() + seconds
+
+    async def of(self, work: Awaitable[T]) -> T:
+        """The work's result. Raises TooLate, and cancels the work."""
+        try:
+            async with asyncio.timeout_at(self._at) as limit:
+                return await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise TooLate(
+                f"The answer was not whole within {self._seconds:g} seconds; ask for fewer tokens, or give a longer "
+                "timeout."
+            ) from None
+
+    async def each(self, stream: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+        """The same items, as long as they come in time; then the stream is closed and TooLate raised."""
+        async with aclosing(stream) as items:
+            while True:
+                try:
+                    item = await self.of(anext(items))
+                except StopAsyncIteration:
+                    return
+                yield item
 
 
 class EventStream(Response):

@@ -180,6 +180,7 @@ BAD: list[tuple[str, dict[str, Any], int, str]] = [
     ("NaN temperature", {"temperature": float("nan")}, 422, "temperature"),
     ("negative seed", {"seed": -1}, 422, "seed"),
     ("empty stop", {"stop": [""]}, 422, "stop"),
+    ("no time", {"timeout": 0}, 422, "timeout"),
     ("unknown field", {"top_k": 5}, 422, "top_k"),
     ("unknown checkpoint", {"checkpoint": "0009-none"}, 404, r"'0009-none' is not in memory; there is: 0001-tone-"),
 ]
@@ -241,6 +242,31 @@ def test_an_error_in_mid_stream_is_its_last_event(server: Running, monkeypatch: 
             rest = [line for line in lines if line]
     assert json.loads(rest[-1].removeprefix("data: "))["error"]["type"] == "engine"
     assert server.ask(text(), max_tokens=1).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_is_not_whole_in_time_is_given_up(
+    server: Running, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    model = server.engine._batch.model
+    forward = model.forward
+
+    def slow(**given: Any) -> Any:
+        time.sleep(0.01)
+        return forward(**given)
+
+    monkeypatch.setattr(model, "forward", slow)
+    answer = server.ask(text(), max_tokens=490, timeout=1, stream=stream)
+    if stream:
+        *pieces, last = events(answer.text)
+        assert pieces, "It streamed until then."
+        error = last["error"]
+    else:
+        assert answer.status_code == 504
+        error = answer.json()["error"]
+    assert error["type"] == "too_late"
+    assert "within 1 seconds" in error["message"]
+    until(lambda: server.engine.running == 0)
 
 
 def test_a_bug_is_logged_with_the_requests_id_and_not_told(

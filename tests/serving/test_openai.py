@@ -127,6 +127,12 @@ def test_neutral_and_ignored_parameters_are_taken(client: openai.OpenAI) -> None
     assert answer.usage.completion_tokens == 2
 
 
+def test_an_answer_that_is_not_whole_in_time_is_given_up(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.InternalServerError, match="not whole within") as raised:
+        chat(client, ASK, extra_body={"timeout": 1e-4})
+    assert raised.value.status_code == 504
+
+
 def test_messages_must_make_sense(client: openai.OpenAI) -> None:
     wrong: list[Any] = [
         [{"role": "assistant", "content": "a"}],
