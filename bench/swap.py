@@ -4,7 +4,8 @@
     python bench/swap.py 0001-image-mera-… 0002-pointcloud-mera-… --swaps 20 --pid $!
 
 Loads a running server with streams about files, text alone and clients that leave, and swaps two checkpoints. Every
-answer is compared with what its checkpoint said before the load began. Prints JSON: requests, failures, mixed
+answer is compared with what its checkpoint said before the load began; where one of the two has not learned a
+modality, its refusal is the answer. Prints JSON: requests, failures, mixed
 answers, gaps inside streams and waits for a first token before and during the swaps, memory after each.
 """
 
@@ -38,19 +39,23 @@ class Seen:
     first: list[tuple[float, float]] = field(default_factory=list)  # when, seconds until a first token
 
 
-def prompts(media: list[Path], modality: str) -> list[list[dict[str, str]]]:
+def prompts(media: list[str]) -> list[list[dict[str, str]]]:
     """Every file with every question, and the questions alone."""
-    files = [base64.b64encode(path.read_bytes()).decode() for path in media]
-    return [[{modality: one}, {"text": text}] for one in files for text in TEXTS] + [[{"text": t}] for t in TEXTS]
+    named = [one.partition("=") for one in media]
+    files = [{name: base64.b64encode(Path(path).read_bytes()).decode()} for name, _, path in named]
+    return [[one, {"text": text}] for one in files for text in TEXTS] + [[{"text": text}] for text in TEXTS]
 
 
 async def stream(http: httpx.AsyncClient, prompt: list[dict[str, str]], seen: Seen, tokens: int) -> tuple[str, str]:
-    """One streamed answer: the text, and by which checkpoint."""
+    """One streamed answer, or that the checkpoint has not learned what it is asked about; and which checkpoint."""
     said, last, first = "", time.perf_counter(), True
     body = {"prompt": prompt, "max_tokens": tokens, "stream": True}
     async with http.stream("POST", "/generate", json=body) as answer:
         if answer.status_code != 200:
-            raise RuntimeError(f"{answer.status_code}: {(await answer.aread())[:200]!r}")
+            told = json.loads(await answer.aread())["error"]
+            if told["type"] == "unknown_modality":
+                return told["message"], answer.headers["x-checkpoint"]
+            raise RuntimeError(f"{answer.status_code}: {told}")
         async for line in answer.aiter_lines():
             if not line:
                 continue
@@ -89,7 +94,7 @@ async def client(
 async def run(options: argparse.Namespace) -> dict[str, Any]:
     """The whole measurement."""
     headers = {"Authorization": f"Bearer {(options.store / 'admin-token').read_text().strip()}"}
-    asks, seen = prompts(options.media, options.modality), Seen()
+    asks, seen = prompts(options.media), Seen()
     limits = httpx.Limits(max_connections=options.clients + 4)
     async with httpx.AsyncClient(base_url=options.url, timeout=120, limits=limits, trust_env=False) as http:
 
@@ -165,8 +170,9 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="the running server")
     parser.add_argument("--pid", type=int, help="its process, to watch the memory")
     parser.add_argument("--store", type=Path, default=Path("store"), help="for the admin token")
-    parser.add_argument("--media", type=Path, nargs="*", default=[Path("docs/media/apple.png")])
-    parser.add_argument("--modality", default="image", help="what the files are")
+    parser.add_argument(
+        "--media", nargs="*", default=["image=docs/media/apple.png"], metavar="MODALITY=FILE", help="what is asked about"
+    )
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=24)
