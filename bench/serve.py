@@ -125,8 +125,8 @@ async def load(url: str, ask: Any, work: Sequence[Job], concurrency: int) -> Rou
             while queue:
                 job = queue.pop()
                 last, first, count = time.perf_counter(), True, 0
-                async for count in ask(http, job):
-                    now = time.perf_counter()
+                async for so_far in ask(http, job):
+                    now, count = time.perf_counter(), so_far
                     (seen.first if first else seen.gaps).append(now - last)
                     last, first = now, False
                 seen.tokens += count

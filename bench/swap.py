@@ -171,7 +171,11 @@ def main() -> None:
     parser.add_argument("--pid", type=int, help="its process, to watch the memory")
     parser.add_argument("--store", type=Path, default=Path("store"), help="for the admin token")
     parser.add_argument(
-        "--media", nargs="*", default=["image=docs/media/apple.png"], metavar="MODALITY=FILE", help="what is asked about"
+        "--media",
+        nargs="*",
+        default=["image=docs/media/apple.png"],
+        metavar="MODALITY=FILE",
+        help="what is asked about",
     )
     parser.add_argument("--swaps", type=int, default=20)
     parser.add_argument("--clients", type=int, default=4)

@@ -36,6 +36,7 @@ class Verdict(Frozen):
     decision: Decision
     reasons: tuple[str, ...]
     policy: Policy
+    golden: str = ""  # sha256 of its golden.json: what it says for certain (serving/golden.py)
 
 
 class Topic(Frozen):

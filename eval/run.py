@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from eval import EvalError, experts, page
+from eval import EvalError, experts, golden, page
 from eval.experts import Measured
 from eval.gate import gate, read_policy
 from eval.judge import JUDGE
@@ -62,7 +62,8 @@ def evaluate(
         limit=limit,
         engine=engine,
     )
-    report = report.model_copy(update={"verdict": gate(report, policy)})
+    verdict = gate(report, policy).model_copy(update={"golden": golden.record(store, manifest)})
+    report = report.model_copy(update={"verdict": verdict})
     store.write_json(folder / "report.json", report.model_dump(mode="json"))
     write(folder / "report.md", page.render(report).encode())
     return report

@@ -18,7 +18,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 MANIFEST = "checkpoint.json"
-EXTRAS = ("report.json", "report.md", "run.json", "loss.png", "predictions")  # written beside, no part of the id
+# Written beside, no part of the id.
+EXTRAS = ("report.json", "report.md", "golden.json", "run.json", "loss.png", "predictions")
 
 
 class StoreError(ValueError):

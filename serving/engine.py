@@ -60,6 +60,9 @@ class Engine(Protocol):
         Requests whose first token is awaited in the same iteration of the event loop are admitted together, in order.
         """
 
+    async def settled(self) -> bool:
+        """Return once the weights are where they will stay; whether any were moved under the requests."""
+
     async def close(self) -> None:
         """Stop serving and free the memory; whoever still waits gets EngineStopped."""
 

@@ -24,6 +24,7 @@ from modalities.base import BadMedia, UnknownModality
 from modalities.checkpoint import StoreError
 from modalities.embedder import PromptTooLong
 from serving.engine import Conflict, EngineError
+from serving.golden import NotGolden
 from serving.live import NotReady, NotResident
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ _KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
     (PromptTooLong, 422, "prompt_too_long"),
     (StoreError, 422, "bad_checkpoint"),
     (AssetError, 422, "bad_checkpoint"),
+    (NotGolden, 422, "bad_checkpoint"),
     (NotResident, 404, "not_resident"),
     (Conflict, 409, "conflict"),
     (NotReady, 503, "not_ready"),

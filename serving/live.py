@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from modalities.checkpoint import Store
+from serving import golden
 from serving.deployment import Deployment
-from serving.engine import Conflict
+from serving.engine import Conflict, EngineError
 from serving.loading import Loader
 
 PINNED = 30.0  # seconds that a replaced checkpoint can still be named: else who names it could hold it for ever
@@ -55,6 +56,7 @@ class Live:
         self._loading: str | None = None
         self._failed: str | None = None  # what could not be loaded last
         self._retiring: set[asyncio.Task[None]] = set()
+        self._confirming: asyncio.Task[None] | None = None
 
     @property
     def current(self) -> Deployment:
@@ -108,7 +110,8 @@ class Live:
     async def deploy(self, checkpoint: str) -> str | None:
         """Load a checkpoint beside the live one and put it in its place; returns the id that was live before.
 
-        When loading fails, the old one keeps serving. Raises StoreError (or whatever loading raised) and Conflict.
+        When loading fails, or it does not answer its golden prompts as it did when it was judged, the old one keeps
+        serving. Raises StoreError (or whatever loading raised), NotGolden and Conflict.
         """
         before = await self._swap(checkpoint)
         if before is not None and before != checkpoint:
@@ -123,6 +126,9 @@ class Live:
 
     async def close(self) -> None:
         """Close every engine; whoever is still being answered gets an error."""
+        if self._confirming is not None:
+            self._confirming.cancel()
+            await asyncio.gather(self._confirming, return_exceptions=True)
         residents, self._current, self._resident = self._resident, None, []
         await asyncio.gather(*(one.deployment.close() for one in residents), *self._retiring)
 
@@ -133,8 +139,10 @@ class Live:
         try:
             if old is not None and old.id == checkpoint and old.deployment.engine.failure is None:
                 return old.id
+            known = await asyncio.to_thread(golden.read, self._store, checkpoint)
             new = _Resident(await self._loader.load(self._store, checkpoint))
             try:
+                await golden.confirm(new.deployment, known)
                 await asyncio.to_thread(self._store.set_live, checkpoint)
             except BaseException:
                 await new.deployment.close()
@@ -149,9 +157,24 @@ class Live:
         log.info("live: %s (before: %s)", checkpoint, old.id if old else None)
         if old is None:
             return None
+        if self._confirming is not None and self._confirming is not asyncio.current_task():
+            self._confirming.cancel()
+        self._confirming = asyncio.create_task(self._confirm(new.deployment, known))
         old.until = time.monotonic() + PINNED
         self._retire(old)
         return old.id
+
+    async def _confirm(self, deployment: Deployment, known: tuple[golden.Golden, ...]) -> None:
+        """Ask once more when the weights have settled, and go back by itself if they settled wrong."""
+        try:
+            if await deployment.engine.settled():
+                await golden.confirm(deployment, known)
+        except golden.NotGolden as no:
+            log.error("%s Rolling back.", no)
+            if self._current is not None and self._current.deployment is deployment:
+                await self.rollback()
+        except (EngineError, Conflict) as failed:
+            log.error("%s could not be asked again: %s", deployment.checkpoint.id, failed)
 
     async def _previous(self) -> str:
         if self._before:

@@ -97,6 +97,10 @@ class TransformersEngine:
         finally:
             request.left = True
 
+    async def settled(self) -> bool:
+        """At once: its weights never move."""
+        return False
+
     async def close(self) -> None:
         """Stop after the step that runs; whoever still waits gets EngineStopped."""
         with self._work:

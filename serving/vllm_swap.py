@@ -258,6 +258,13 @@ class View:
         """Token ids that continue the prompt (T, D); see Engine.stream."""
         return self._host.stream(self._version, embeds, sampling)
 
+    async def settled(self) -> bool:
+        """Return once one checkpoint's weights are in place and no other's beside them."""
+        moved = not self._host.settled
+        while not self._host.settled:
+            await asyncio.sleep(PULSE)
+        return moved
+
     async def close(self) -> None:
         """Let go of it."""
         await self._host.leave(self._version)

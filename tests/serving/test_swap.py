@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 from transformers import LlamaForCausalLM
 
+from eval.golden import certain
+from modalities.assemble import assemble
 from modalities.base import Part
 from modalities.checkpoint import MANIFEST, Store, StoreError
+from serving import golden
 from serving.deployment import in_process
 from serving.engine import Sampling
 from tests import pico
@@ -168,6 +171,33 @@ def test_a_second_deploy_during_a_swap_is_a_conflict(
         assert server.ask(text(), max_tokens=1).json()["checkpoint"] == store.ids()[0], "The old one serves meanwhile."
         release.set()
         assert job.result().status_code == 200
+
+
+def test_a_checkpoint_that_says_something_else_than_when_it_was_judged_does_not_go_live(
+    server: Running, store: Store
+) -> None:
+    first, second, third = store.ids()
+    golden.save(store, third, (golden.Golden(prompt="Describe this.", tokens=said(store, third)),))
+    golden.save(store, second, (golden.Golden(prompt="Describe this.", tokens=said(store, third)),))
+    try:
+        assert server.deploy(third).status_code == 200
+        assert server.deploy(first).status_code == 200, "Never gated: nothing to compare with."
+        refused = server.deploy(second)
+        assert refused.status_code == 422
+        assert (
+            "does not say what it said when it was judged (to 'Describe this.')" in refused.json()["error"]["message"]
+        )
+        assert server.ask(text(), max_tokens=1).json()["checkpoint"] == store.live() == first
+        (store.folder(second) / golden.FILE).write_text("[{]")
+        assert "golden.json is damaged" in server.deploy(second).json()["error"]["message"]
+    finally:
+        for checkpoint in (second, third):
+            (store.folder(checkpoint) / golden.FILE).unlink()
+
+
+def said(store: Store, checkpoint: str) -> tuple[int, ...]:
+    """The tokens of what a checkpoint says to a golden prompt, whether it is sure of them or not."""
+    return certain(assemble(store, store.load(checkpoint)), "Describe this.", (), clear=0.0)
 
 
 def test_deploying_what_is_live_changes_nothing(server: Running, store: Store) -> None:

@@ -15,8 +15,11 @@ from importlib.util import find_spec
 import psutil
 import pytest
 
+from eval.golden import certain
+from modalities.assemble import assemble
 from modalities.base import Part
 from modalities.checkpoint import Store
+from serving import golden
 from serving.deployment import in_process
 from serving.engine import Sampling
 from serving.loading import loader
@@ -152,6 +155,32 @@ def test_under_load_nothing_fails_and_nothing_is_mixed(
         for job in jobs:
             job.result()
     assert all(seen.values()), seen
+
+
+def test_weights_that_settle_wrong_are_rolled_back_by_themselves(
+    server: Running, store: Store, truth: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = store.ids()[:2]
+    deploy(server, old)
+    settled(server)
+    tokens = certain(assemble(store, store.load(new)), "Describe this.", (), clear=0.0)
+    golden.save(store, new, (golden.Golden(prompt="Describe this.", tokens=tokens),))
+
+    async def nothing(vllm: object) -> None:
+        """A fold that leaves the old weights where they are."""
+
+    try:
+        with monkeypatch.context() as broken:
+            broken.setattr(server.engine._host, "_fold", nothing)
+            assert server.deploy(new).status_code == 200, "As base + LoRA it is what was judged."
+            until(lambda: server.live.id == old, 60)
+        settled(server)
+        assert ask(server, 2) == (truth[old][2], old)
+        deploy(server, new)
+        settled(server)
+        assert ask(server, 2) == (truth[new][2], new)
+    finally:
+        (store.folder(new) / golden.FILE).unlink()
 
 
 def test_a_bad_embedding_never_reaches_the_engine(server: Running) -> None:
