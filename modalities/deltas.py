@@ -104,6 +104,15 @@ def read_one(folder: Path, name: str) -> Tensor:
     raise StoreError(f"The backbone has no weight {name!r}; fetch it whole.")
 
 
+def shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in a Hugging Face folder, from its files' headers."""
+    found: dict[str, tuple[int, ...]] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            found |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+    return found
+
+
 def misfit(adapter: Path, weight: str) -> StoreError:
     """The adapter does not belong to this backbone."""
     name = weight.removesuffix(".weight")

@@ -20,7 +20,7 @@ from uuid import uuid4
 from safetensors.torch import save_file
 from torch import Tensor
 
-from modalities.deltas import PREFIX, LowRank
+from modalities.deltas import PREFIX, LowRank, shapes
 from serving.engine import EngineError, EngineStopped, Sampling
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has LoRA kernels for
@@ -53,7 +53,7 @@ class Vllm:
         self.width: int = llm.model_config.get_hidden_size()
         self.context: int = llm.model_config.max_model_len
         self.rank: int = llm.vllm_config.lora_config.max_lora_rank if llm.vllm_config.lora_config else 0
-        self.layers = 0  # known once something is staged
+        self._model = Path(llm.model_config.model)
         self._failed = False
 
     @classmethod
@@ -127,9 +127,14 @@ class Vllm:
 
     # Weights ----------------------------------------------------------------------------------------------------
 
+    async def weights(self) -> list[dict[str, tuple[int, ...]]]:
+        """The weights that can be set, layer by layer, by name, and their shapes (out, in)."""
+        known = await asyncio.to_thread(shapes, self._model)
+        return [{name: known[name] for name in names} for names in await self._call("weights")]
+
     async def stage(self, spec: Sequence[tuple[str, float]]) -> None:
         """Have the worker read a list of deltas: adapter folders and their scales, in order."""
-        self.layers = int(await self._call("stage", [list(one) for one in spec]))
+        await self._call("stage", [list(one) for one in spec])
 
     async def fold(self, layer: int) -> None:
         """Set one layer to what is staged, between two steps."""

@@ -16,7 +16,7 @@ Shapes: T = tokens, D = backbone width.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import Any
 from torch import Tensor
 
 from modalities.checkpoint import StoreError
-from modalities.deltas import LowRank, difference, read_delta
+from modalities.deltas import LowRank, difference, misfit, read_delta
 from serving.engine import Conflict, EngineError, EngineStopped, Sampling
 from serving.vllm_engine import Vllm
 
@@ -33,6 +33,9 @@ PATIENCE = 60.0  # seconds that a request waits for weights that are being set
 PULSE = 1.0  # seconds between two looks at whether the engine lives
 
 log = logging.getLogger(__name__)
+
+
+Shapes = Mapping[str, tuple[int, ...]]  # of the weights that an engine can set
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,11 @@ class Piece:
     scale: float
     digest: str
 
-    def read(self, sign: float = 1.0) -> dict[str, LowRank]:
-        """Its products. Raises StoreError when it is damaged or holds what is no number."""
+    def read(self, fits: Shapes, sign: float = 1.0) -> dict[str, LowRank]:
+        """Its products. Raises StoreError when it is damaged, fits no weight or holds what is no number."""
         delta = read_delta(self.folder, sign * self.scale)
+        if odd := next((name for name, part in delta.items() if fits.get(name) != part.shape), None):
+            raise misfit(self.folder, odd)
         if not all(part.a.isfinite().all() and part.b.isfinite().all() for part in delta.values()):
             raise StoreError(f"{self.folder.name}: its weights are not all finite numbers; restore or retrain it.")
         return delta
@@ -71,6 +76,7 @@ class Host:
     def __init__(self, start: Callable[[], Awaitable[Vllm]]) -> None:
         self._start = start
         self._vllm: Vllm | None = None
+        self._layers: list[Shapes] = []
         self._base: Version | None = None
         self._beside: Version | None = None
         self._named = 0  # requests in flight that name the LoRA
@@ -146,7 +152,7 @@ class Host:
         vllm = self._running()
         self._beside = version  # no third one meanwhile
         try:
-            change = await asyncio.to_thread(_change, base.pieces, version.pieces)
+            change = await asyncio.to_thread(_change, base.pieces, version.pieces, self._fits)
             await vllm.stage([(str(piece.folder), piece.scale) for piece in version.pieces])
             rank = max((len(part.a) for part in change.values()), default=0)
             if 0 < rank <= vllm.rank:
@@ -180,8 +186,12 @@ class Host:
             await vllm.remove_lora(lora)
 
     async def _fold(self, vllm: Vllm) -> None:
-        for layer in range(vllm.layers):
+        for layer in range(len(self._layers)):
             await vllm.fold(layer)
+
+    @property
+    def _fits(self) -> Shapes:
+        return {name: shape for layer in self._layers for name, shape in layer.items()}
 
     def _report(self, task: asyncio.Task[None]) -> None:
         self._settling = None
@@ -196,6 +206,8 @@ class Host:
         """Start an engine with a version's weights and nothing else."""
         vllm = await self._start()
         try:
+            self._layers = [*await vllm.weights()]
+            await asyncio.to_thread(_change, (), version.pieces, self._fits)
             await vllm.stage([(str(piece.folder), piece.scale) for piece in version.pieces])
             await self._fold(vllm)
             await vllm.drop()
@@ -270,10 +282,10 @@ class View:
         await self._host.leave(self._version)
 
 
-def _change(old: Pieces, new: Pieces) -> dict[str, LowRank]:
+def _change(old: Pieces, new: Pieces, fits: Shapes) -> dict[str, LowRank]:
     """What turns one list's weights into the other's, as one delta. Blocking: it reads and checks every new piece."""
     same = 0
     while same < min(len(old), len(new)) and old[same] == new[same]:
         same += 1
-    read = [piece.read() for piece in new]
-    return difference([*(piece.read(-1.0) for piece in old[same:]), *read[same:]])
+    read = [piece.read(fits) for piece in new]
+    return difference([*(piece.read(fits, -1.0) for piece in old[same:]), *read[same:]])

@@ -5,6 +5,7 @@ It needs vLLM (`make vllm`); the transformers engine serves all other tests.
 
 import asyncio
 import json
+import shutil
 import signal
 import threading
 import time
@@ -14,6 +15,8 @@ from importlib.util import find_spec
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from eval.golden import certain
 from modalities.assemble import assemble
@@ -23,6 +26,8 @@ from serving import golden
 from serving.deployment import in_process
 from serving.engine import Sampling
 from serving.loading import loader
+from serving.schema import GenerateRequest
+from serving.schema import parts as parts_of
 from tests import pico
 from tests.serving.running import STARTING, Running, events, serve, text, tone, until
 
@@ -181,6 +186,81 @@ def test_weights_that_settle_wrong_are_rolled_back_by_themselves(
         assert ask(server, 2) == (truth[new][2], new)
     finally:
         (store.folder(new) / golden.FILE).unlink()
+
+
+def test_a_prefix_cache_without_the_salt_would_be_stale_and_with_it_is_not(
+    server: Running, store: Store, truth: dict[str, list[str]]
+) -> None:
+    old, new = store.ids()[:2]
+    long = [text("How high is the tone? " * 12)]  # more than a block of the cache, and the same embeddings in both
+    said = {}
+    for checkpoint in (old, new):
+        deploy(server, checkpoint)
+        settled(server)
+        said[checkpoint] = server.ask(*long, max_tokens=TOKENS).json()["text"]
+        same = unsalted(server, long)
+        assert same == said[checkpoint] or checkpoint == new
+    assert said[new] != said[old]
+    assert same != said[new], "The engine does cache prefixes: under one salt it answers from the old weights' keys."
+
+
+def unsalted(server: Running, prompt: list[dict[str, str]]) -> str:
+    """What the engine says when every checkpoint has the same salt, as a server without ours would have it."""
+    deployment = server.live.current
+    parts = parts_of(GenerateRequest.model_validate({"prompt": prompt}), deployment.embedder.modalities)
+
+    async def run() -> str:
+        embeds = (await deployment.embed(parts)).embeds
+        said = [token async for token in server.engine._host._vllm.stream(embeds, Sampling(TOKENS), "one for all")]
+        return str(deployment.embedder.tokenizer.decode(said))
+
+    return asyncio.run_coroutine_threadsafe(run(), server.loop).result(60)
+
+
+def test_the_encoder_cache_survives_a_swap_and_the_old_connector_does_not(
+    server: Running, store: Store, truth: dict[str, list[str]]
+) -> None:
+    old, new = store.ids()[:2]
+    deploy(server, old)
+    settled(server)
+    assert ask(server, 7) == (truth[old][7], old)
+    features = server.live.current.embedder.features
+    deploy(server, new)
+    misses = features.misses
+    assert ask(server, 7) == (truth[new][7], new)
+    assert server.live.current.embedder.features is features
+    assert features.misses == misses, "The tone was encoded once."
+    settled(server)
+
+
+def test_weights_that_a_swap_cannot_set_are_refused_instead_of_left_stale(
+    server: Running, store: Store, truth: dict[str, list[str]]
+) -> None:
+    """lm_head is tied to the embedding and packed apart on a CPU: whoever changed one would serve the other's old."""
+    deploy(server, store.ids()[0])
+    settled(server)
+    for key, shape in (("lm_head", (384, 32)), ("model.layers.0.self_attn.q_proj", (64, 16))):
+        odd = changed(store, store.ids()[0], key, shape)
+        refused = server.deploy(odd)
+        assert refused.status_code == 422
+        assert f"the adapter of {key} does not fit the backbone" in refused.json()["error"]["message"]
+        shutil.rmtree(store.folder(odd))
+        assert ask(server, 4) == (truth[store.ids()[0]][4], store.ids()[0])
+
+
+def changed(store: Store, checkpoint: str, key: str, shape: tuple[int, int]) -> str:
+    """A checkpoint like another, with one more adapter of a weight in its last delta."""
+    manifest = store.manifest(checkpoint)
+    files = {name: store.folder(checkpoint) / name for name in manifest.files}
+    name = f"{manifest.deltas[-1].path}/adapter_model.safetensors"
+    tensors = load_file(files[name])
+    tensors[f"base_model.model.{key}.lora_A.weight"] = torch.zeros(2, shape[1])
+    tensors[f"base_model.model.{key}.lora_B.weight"] = torch.zeros(shape[0], 2)
+    files[name] = store.work / "odd.safetensors"
+    files[name].parent.mkdir(exist_ok=True)
+    save_file(tensors, files[name])
+    fields = {one: getattr(manifest, one) for one in type(manifest).model_fields if one not in ("id", "files")}
+    return store.publish(files, **fields).id
 
 
 def test_a_bad_embedding_never_reaches_the_engine(server: Running) -> None:
