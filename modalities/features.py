@@ -8,16 +8,17 @@ import hashlib
 import os
 import re
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from modalities.base import Encoder, Modality, Part
+from modalities.base import BadMedia, Encoder, Modality, Part
 
 BATCH = 16
 
@@ -28,7 +29,7 @@ class Features:
     def __init__(self, folder: Path | None = None, room: int = 256) -> None:
         self.folder = folder
         self.room = room
-        self.hits = self.misses = 0  # of `get`
+        self.hits = self.misses = 0  # of `known`
         self._memory: OrderedDict[str, Tensor] = OrderedDict()
         self._lock = Lock()
 
@@ -37,10 +38,29 @@ class Features:
         data = part.data()
         key = _key(encoder, data)
         found = self._recall(key)
+        return found if found is not None else self._encode(encoder, [(key, modality.read(data))])[0]
+
+    def known(self, encoder: Encoder, part: Part) -> bool:
+        """Whether a media part has been encoded before; counted as a hit or a miss."""
+        found = self._recall(_key(encoder, part.data())) is not None
         with self._lock:
-            self.hits += found is not None
-            self.misses += found is None
-        return found if found is not None else self._encode(modality, encoder, [(key, data)])[0]
+            self.hits += found
+            self.misses += not found
+        return found
+
+    def encode(self, modality: Modality, encoder: Encoder, parts: Sequence[Part]) -> list[BadMedia | None]:
+        """Encode media parts in one pass; one that cannot be used has its error in its place and stops no other."""
+        errors: dict[int, BadMedia] = {}
+        media: dict[int, tuple[str, Any]] = {}
+        for place, part in enumerate(parts):
+            data = part.data()
+            try:
+                media[place] = _key(encoder, data), modality.read(data)
+            except BadMedia as error:
+                errors[place] = error
+        if media:
+            self._encode(encoder, list(media.values()))
+        return [errors.get(place) for place in range(len(parts))]
 
     def fill(self, modality: Modality, encoder: Encoder, parts: Iterable[Part]) -> None:
         """Encode what is not on disk yet, in batches, with a progress bar."""
@@ -50,12 +70,13 @@ class Features:
         with bar:
             for start in range(0, len(missing), BATCH):
                 batch = [part.data() for part in missing[start : start + BATCH]]
-                self._encode(modality, encoder, [(_key(encoder, data), data) for data in batch])
+                self._encode(encoder, [(_key(encoder, data), modality.read(data)) for data in batch])
                 bar.update(len(batch))
 
     @torch.no_grad()
-    def _encode(self, modality: Modality, encoder: Encoder, batch: list[tuple[str, bytes]]) -> list[Tensor]:
-        encoded = encoder([modality.read(data) for _, data in batch])
+    def _encode(self, encoder: Encoder, batch: list[tuple[str, Any]]) -> list[Tensor]:
+        """Features of what `Modality.read` gave, remembered under the keys."""
+        encoded = encoder([one for _, one in batch])
         features = [one.half().cpu() for one in encoded]  # (T, F) each
         for (key, _), one in zip(batch, features, strict=True):
             self._remember(key, one)

@@ -8,7 +8,6 @@ Shapes: T = tokens, D = backbone width.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -20,11 +19,10 @@ from modalities.base import TEXT, BadMedia, Part
 from modalities.checkpoint import Checkpoint, Store, StoreError
 from modalities.embedder import Embedded, Embedder, Turn
 from modalities.mllm import MLLM
+from serving.encoding import THREADS, Encoding
 from serving.engine import Engine, Sampling, check
 from serving.transformers_engine import TransformersEngine
 from serving.words import Words
-
-_EMBEDDING = ThreadPoolExecutor(2, thread_name_prefix="embed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,7 @@ class Deployment:
     checkpoint: Checkpoint
     embedder: Embedder
     engine: Engine
+    encoding: Encoding = field(default_factory=Encoding)
 
     async def embed(self, prompt: Sequence[Part]) -> Embedded:
         """The prompt as embeddings. Raises BadMedia, UnknownModality and PromptTooLong."""
@@ -59,7 +58,8 @@ class Deployment:
 
     async def converse(self, turns: Sequence[Turn]) -> Embedded:
         """A conversation as embeddings; see `embed`."""
-        return await asyncio.get_running_loop().run_in_executor(_EMBEDDING, self._embed, turns)
+        await self.encoding.ready(self.embedder, (part for turn in turns for part in turn.parts))
+        return await asyncio.get_running_loop().run_in_executor(THREADS, self._embed, turns)
 
     async def generate(self, prompt: Embedded, sampling: Sampling) -> AsyncGenerator[Chunk, None]:
         """The answer, piece by piece. Close it to stop early: its place in the engine is free at the next step."""
