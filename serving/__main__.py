@@ -19,7 +19,7 @@ import uvicorn
 from modalities.checkpoint import Store, StoreError
 from serving.api import create_app
 from serving.live import Live
-from serving.loading import ENGINES, Loader, has_vllm, loader
+from serving.loading import ENGINES, SWAPS, Loader, has_vllm, loader
 
 GRACE = 30  # seconds that requests in flight have when the server is told to stop
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         store = Store(options.store)
         checkpoint = _choose(store, options.checkpoint)
         keys = _keys(options.api_keys)
-        engine = _engine(options.engine, options.engine_arg)
+        engine = _engine(options.engine, options.engine_arg, options.swap)
         listener = _listen(options.host, options.port)
         return _serve(store, checkpoint, engine, keys, listener)
     except (WrongUse, StoreError) as error:
@@ -96,6 +96,13 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME=VALUE",
         help="anything of vLLM's own, as often as needed: --engine-arg dtype=float32 --engine-arg max_model_len=4096",
     )
+    parser.add_argument(
+        "--swap",
+        choices=SWAPS,
+        default=SWAPS[0],
+        help="how vLLM takes a new checkpoint: beside the old one on the same engine (default), drain the old one's "
+        "requests first, or start a second engine",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine only")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
     parser.add_argument("--api-keys", type=Path, metavar="FILE", help="lock /generate and /modalities: one key a line")
@@ -114,7 +121,7 @@ def _choose(store: Store, wanted: str | None) -> str:
     return store.live() or ids[-1]
 
 
-def _engine(name: str | None, given: Sequence[str]) -> Loader:
+def _engine(name: str | None, given: Sequence[str], swap: str) -> Loader:
     arguments: dict[str, Any] = {}
     for one in given:
         key, equals, value = one.partition("=")
@@ -125,7 +132,7 @@ def _engine(name: str | None, given: Sequence[str]) -> Loader:
         except ValueError:
             arguments[key.strip().replace("-", "_")] = value
     try:
-        return loader(name or ("vllm" if has_vllm() else "transformers"), arguments)
+        return loader(name or ("vllm" if has_vllm() else "transformers"), arguments, swap)
     except ValueError as error:
         raise WrongUse(str(error)) from None
 

@@ -23,6 +23,7 @@ from serving.vllm_engine import Vllm, rank_for
 from serving.vllm_swap import Host, Piece, Pieces
 
 ENGINES = ("vllm", "transformers")
+SWAPS = ("beside", "drain", "second")
 
 # Its own thread: a first load may fetch for minutes, and the shared ones are for what is short.
 _LOADING = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -37,8 +38,8 @@ class Loader(Protocol):
         """A checkpoint, read, hashed and tried, ready to serve. Raises StoreError, AssetError and EngineStopped."""
 
 
-def loader(engine: str, arguments: Mapping[str, Any] | None = None) -> Loader:
-    """The loader of an engine; `arguments` are vLLM's own. Raises ValueError."""
+def loader(engine: str, arguments: Mapping[str, Any] | None = None, swap: str = "beside") -> Loader:
+    """The loader of an engine; `arguments` are vLLM's own, `swap` how its weights change. Raises ValueError."""
     if engine not in ENGINES:
         raise ValueError(f"No engine {engine!r}; there is: {', '.join(ENGINES)}.")
     if engine == "transformers":
@@ -47,7 +48,9 @@ def loader(engine: str, arguments: Mapping[str, Any] | None = None) -> Loader:
         return InProcess()
     if not has_vllm():
         raise ValueError("vLLM is not installed; install it with: make vllm, or ask for --engine transformers.")
-    return OnVllm(arguments or {})
+    if swap not in SWAPS:
+        raise ValueError(f"No swap {swap!r}; there is: {', '.join(SWAPS)}.")
+    return OnVllm(arguments or {}, swap)
 
 
 def has_vllm() -> bool:
@@ -69,10 +72,15 @@ class InProcess:
 
 
 class OnVllm:
-    """All deployments on one backbone share one vLLM, which swaps their weights while they run."""
+    """All deployments on one backbone share one vLLM, which swaps their weights while they run.
 
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
+    `beside`: the new weights run as a LoRA until the old ones' requests have ended (vllm_swap.py). `drain`: they wait
+    for that, and there is no LoRA. `second`: a whole new engine, in memory beside the old one for a while.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any], swap: str = "beside") -> None:
         self.features = Features()
+        self._swap = swap
         self._arguments = dict(arguments)
         self._hosts: dict[str, Host] = {}  # by backbone
         self._tables: dict[str, tuple[nn.Embedding, int]] = {}
@@ -83,8 +91,9 @@ class OnVllm:
         manifest, embedder = await loop.run_in_executor(_LOADING, self._read, store, checkpoint)
         folder = backbone(store.root, manifest.base_llm)
         host = self._hosts.get(manifest.base_llm)
-        if host is None or host.idle:
-            arguments = (folder, _ends(folder, embedder), rank_for(_ranks(store, manifest)), self._arguments)
+        if host is None or host.idle or self._swap == "second":
+            rank = rank_for(_ranks(store, manifest)) if self._swap == "beside" else 0
+            arguments = (folder, _ends(folder, embedder), rank, self._arguments)
             host = Host(lambda: loop.run_in_executor(None, Vllm.start, *arguments))
             self._hosts[manifest.base_llm] = host
         view = await host.view(manifest.id, _pieces(store, manifest))
