@@ -77,7 +77,7 @@ def plan(store: Path, recipe: Recipe, name: str, *, tflops: float = SUSTAINED) -
         passes = (5 if recipe.machine.checkpointing else 4) * bytes_["params"]  # forward 2, backward 2, again 1 … of N
         shown = _shown(recipe.align, stage.captions, 0) + _shown(recipe.tune, stage.captions, stage.questions)
         if costs:
-            shown += recipe.replay * _shown(recipe.realign, captions, questions)
+            shown += recipe.realign.share * _replayed(recipe, stage, captions, questions)
         costs.append(
             Cost(
                 stage.name,
@@ -92,9 +92,19 @@ def plan(store: Path, recipe: Recipe, name: str, *, tflops: float = SUSTAINED) -
     return costs
 
 
-def _shown(phase: Phase, captions: int, questions: int) -> float:
+def _shown(phase: Phase, captions: float, questions: int) -> float:
     """How many samples a phase is shown."""
     return phase.share * (phase.captions * captions + questions)
+
+
+def _replayed(recipe: Recipe, new: Expected, captions: int, questions: int) -> float:
+    """How many samples the realigning draws, of the new modality's and of all so far."""
+    if recipe.fresh is None:
+        return recipe.replay * (recipe.realign.captions * captions + questions)
+    old = recipe.realign.captions * (captions - new.captions) + questions - new.questions
+    return recipe.replay * old + recipe.fresh * _shown(
+        recipe.tune, recipe.realign.captions * new.captions, new.questions
+    )
 
 
 def read(name: str) -> tuple[dict[str, Any], list[Expected]]:
