@@ -25,9 +25,10 @@ class StageData:
         """The captioning samples of the new modality, which aligning learns from; without any, all its samples."""
         return [sample for sample in self.new if sample.task == "caption"] or list(self.new)
 
-    def replay(self, share: float, seed: int) -> list[Sample]:
-        """A share of each of D_1 … D_i (paper §4.2)."""
-        return [sample for domain in (*self.old, self.new) for sample in draw(domain, share, seed)]
+    def replay(self, share: float, seed: int, fresh: Sequence[Sample] | None = None) -> list[Sample]:
+        """A share of each of D_1 … D_i (paper §4.2), or of all but D_i and `fresh` in its place."""
+        domains = self.old if fresh is not None else (*self.old, self.new)
+        return [sample for domain in domains for sample in draw(domain, share, seed)] + list(fresh or ())
 
 
 def draw(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:

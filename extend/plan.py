@@ -77,7 +77,7 @@ def plan(store: Path, recipe: Recipe, name: str, *, tflops: float = SUSTAINED) -
         passes = (5 if recipe.machine.checkpointing else 4) * bytes_["params"]  # forward 2, backward 2, again 1 … of N
         shown = _shown(recipe.align, stage.captions, 0) + _shown(recipe.tune, stage.captions, stage.questions)
         if costs:
-            shown += recipe.replay * _shown(recipe.realign, captions, questions)
+            shown += _replayed(recipe, stage, captions, questions)
         costs.append(
             Cost(
                 stage.name,
@@ -92,9 +92,18 @@ def plan(store: Path, recipe: Recipe, name: str, *, tflops: float = SUSTAINED) -
     return costs
 
 
-def _shown(phase: Phase, captions: int, questions: int) -> float:
+def _shown(phase: Phase, captions: float, questions: float) -> float:
     """How many samples a phase is shown."""
     return phase.share * (phase.captions * captions + questions)
+
+
+def _replayed(recipe: Recipe, new: Expected, captions: int, questions: int) -> float:
+    """How many samples the realigning is shown; `captions` and `questions` are those of all modalities so far."""
+    if recipe.fresh is None:
+        return recipe.replay * _shown(recipe.realign, captions, questions)
+    old = recipe.replay * _shown(recipe.realign, captions - new.captions, questions - new.questions)
+    tuned = _shown(recipe.tune, new.captions, 0), _shown(recipe.tune, 0, new.questions)
+    return old + recipe.fresh * _shown(recipe.realign, *tuned)
 
 
 def read(name: str) -> tuple[dict[str, Any], list[Expected]]:

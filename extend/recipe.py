@@ -69,6 +69,7 @@ class Recipe(_Strict):
     system: str | None = None  # the chat template's system message; absent: the template's own
     seed: int = 0
     replay: Share = 0.1  # r: how much of D_1 … D_i the realigning sees
+    fresh: Share | None = None  # how much of what it was tuned on it sees again of D_i; absent: r, as of the others
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
     calibrate: bool = False  # standardise features, and speak as loud as words (connectors that can)
     machine: Machine = Machine()

@@ -84,8 +84,11 @@ def realign(stage: Stage) -> None:
 @phase
 def realign_connectors(stage: Stage, _: Path) -> Curve:
     """All connectors on the replayed samples."""
-    settings = stage.recipe.realign
-    samples = stage.data.replay(stage.recipe.replay, stage.recipe.seed)
+    settings, recipe = stage.recipe.realign, stage.recipe
+    fresh = None
+    if recipe.fresh is not None:
+        fresh = draw(_drawn(stage, stage.data.new, recipe.tune), recipe.fresh, recipe.seed)
+    samples = stage.data.replay(recipe.replay, recipe.seed, fresh)
     parameters = list(stage.model.embedder.connectors.parameters())
     return _train(stage, "realign", samples, settings, [(parameters, settings.lr_connector)])
 
@@ -93,7 +96,7 @@ def realign_connectors(stage: Stage, _: Path) -> Curve:
 def _train(
     stage: Stage, name: str, samples: Sequence[Sample], settings: Phase, groups: list[tuple[list[nn.Parameter], float]]
 ) -> Curve:
-    samples = thin(draw(samples, settings.share, stage.recipe.seed), settings.captions, stage.recipe.seed)
+    samples = _drawn(stage, samples, settings)
     stage.model.embedder.encode(part for sample in samples for part in sample.prompt)
     # Each phase has a seed of its own: what it does never depends on whether the phases before it ran or were loaded.
     seed = stage.recipe.seed + 1000 * stage.index + sum(name.encode())
@@ -109,6 +112,11 @@ def _train(
         seed=seed,
         machine=stage.recipe.machine,
     )
+
+
+def _drawn(stage: Stage, samples: Sequence[Sample], settings: Phase) -> list[Sample]:
+    """What a phase takes of its samples."""
+    return thin(draw(samples, settings.share, stage.recipe.seed), settings.captions, stage.recipe.seed)
 
 
 def _media_names(sample: Sample) -> set[str]:

@@ -42,6 +42,16 @@ def test_the_paper_s_recipe_fits_its_gpu_and_takes_about_its_hours(tmp_path: Pat
     assert costs[0].seconds > plain[0].seconds, "and costs time."
 
 
+def test_seeing_more_of_the_new_modality_again_costs_time_in_every_stage_but_the_first(tmp_path: Path) -> None:
+    as_replayed, all_of_it = (
+        [cost.seconds for cost in plan(tmp_path, load("paper", fresh=share), "paper")] for share in (0.1, 1.0)
+    )
+    paper = [cost.seconds for cost in plan(tmp_path, load("paper"), "paper")]
+    assert as_replayed == pytest.approx(paper), "A tenth of the new one is what replaying a tenth of all shows."
+    assert all_of_it[0] == paper[0]
+    assert all(more > less for more, less in zip(all_of_it[1:], paper[1:], strict=True))
+
+
 def test_memory_grows_with_what_it_depends_on() -> None:
     config = LlamaConfig(
         hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=2, vocab_size=100

@@ -25,6 +25,13 @@ def test_replay_takes_its_share_of_every_modality() -> None:
     assert len(data.replay(1.0, seed=0)) == 330
 
 
+def test_fresh_samples_stand_in_for_the_new_modalitys_share() -> None:
+    data = StageData(new=SAMPLES[:150], old=(SAMPLES[150:],))
+    replayed = data.replay(0.1, seed=0, fresh=SAMPLES[:60])
+    assert replayed[-60:] == list(SAMPLES[:60])
+    assert replayed[:-60] == draw(SAMPLES[150:], 0.1, seed=0)
+
+
 def test_what_is_asked_about_one_file_is_drawn_together() -> None:
     drawn = draw(SAMPLES, 0.2, seed=1)
     assert len(drawn) == 60

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from extend import RunError, run, steps
-from extend.data import StageData
+from extend.data import StageData, draw
 from extend.stage import Stage
 from modalities.assemble import assemble, bare
 from modalities.base import find
@@ -89,6 +89,19 @@ def test_each_phase_moves_what_the_paper_says_and_nothing_else(second_stage: Sta
     changed = moved(folded, realigned)
     assert {"embedder.connectors.pulse.inner", "embedder.connectors.tone.inner"} <= changed
     assert all(name.startswith("embedder.connectors.") for name in changed), "The LLM is frozen while realigning."
+
+
+def test_realigning_sees_again_what_tuning_saw_of_the_new_modality(second_stage: Stage) -> None:
+    tuned = second_stage.recipe.tune.model_copy(update={"share": 0.5, "epochs": 1})
+    second_stage.recipe = second_stage.recipe.model_copy(update={"fresh": 0.5, "tune": tuned})
+    steps.align(second_stage)
+    steps.tune(second_stage, second_stage.data.new)
+    steps.fold(second_stage, scale=1 / 2)
+    steps.realign(second_stage)
+    shown = {curve.phase: curve.samples for curve in second_stage.curves}
+    old = len(draw(second_stage.data.old[0], second_stage.recipe.replay, second_stage.recipe.seed))
+    assert shown["tune"] == pytest.approx(0.5 * len(second_stage.data.new), abs=4)
+    assert shown["realign"] - old == pytest.approx(0.5 * shown["tune"], abs=4)
 
 
 def test_a_run_leaves_its_figures_and_a_picture_beside_the_checkpoint(taught: tuple[Store, str, str]) -> None:
