@@ -66,6 +66,7 @@ class Embedder(nn.Module):
         self._load_encoder = encoders
         self._encoders: dict[str, Encoder] = {}
         self._lock = Lock()
+        self._tokenizing = Lock()
         self.system = system
         self.before, self.after = self.frame(("user",))
 
@@ -108,7 +109,7 @@ class Embedder(nn.Module):
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a user's text; a special token typed as text stays text."""
-        return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+        return self._tokenize(text, special=False)
 
     def media(self, part: Part) -> Tensor:
         """Features of a media part, (T, F), from the cache where it is there."""
@@ -167,7 +168,12 @@ class Embedder(nn.Module):
         text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         pieces = text.split(_HERE)
         assert len(pieces) == len(roles) + 1, "The template shows every message once."
-        return [list(self.tokenizer(piece, add_special_tokens=False)["input_ids"]) for piece in pieces]
+        return [self._tokenize(piece, special=True) for piece in pieces]
+
+    def _tokenize(self, text: str, special: bool) -> list[int]:
+        """One thread at a time: a fast tokenizer keeps whether it splits special tokens as a state of its own."""
+        with self._tokenizing:
+            return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"])
 
     def words(self, ids: Sequence[int]) -> Tensor:
         """Rows of the embedding table, (T, D)."""

@@ -49,7 +49,7 @@ def roots(pyproject: Path) -> list[str]:
 
 
 def closure(wanted: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """The name and version of everything that `wanted` leads to; `known` holds what pip reports of a name."""
+    """The name and version of everything that `wanted` leads to; `known` holds a name's metadata."""
     todo = [Requirement(text) for text in wanted]
     seen: set[tuple[str, str]] = set()
     while todo:
@@ -59,10 +59,10 @@ def closure(wanted: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> di
             if name in LEFT_OUT or (name, extra) in seen:
                 continue
             seen.add((name, extra))
-            children = map(Requirement, known[name]["metadata"].get("requires_dist", []))
+            children = map(Requirement, known[name].get("requires_dist", []))
             todo += [child for child in children if child.marker is None or child.marker.evaluate({"extra": extra})]
     # Public versions only: torch's +cpu is left to the machine, for who has a GPU wants another build.
-    return {name: Version(known[name]["metadata"]["version"]).public for name in sorted({name for name, _ in seen})}
+    return {name: Version(known[name]["version"]).public for name in sorted({name for name, _ in seen})}
 
 
 def resolve(wanted: Iterable[str], constraints: Path | None) -> dict[str, dict[str, Any]]:
@@ -80,20 +80,21 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="keep the pins of the present lock; only add")
     arguments = parser.parse_args()
     wanted = roots(ROOT / "pyproject.toml")
-    known = resolve([*wanted, *VLLM], LOCK if arguments.keep else None)
-    if "+cpu" not in known["torch"]["metadata"]["version"]:
+    chosen = resolve([*wanted, *VLLM], LOCK if arguments.keep else None)
+    known = {name: item["metadata"] for name, item in chosen.items()}
+    if "+cpu" not in known["torch"]["version"]:
         sys.exit("pip found torch's CUDA build; point PIP_EXTRA_INDEX_URL at PyTorch's index of CPU builds.")
     ours = closure(wanted, known)
     LOCK.write_text(HEADER + "".join(f"{name}=={version}\n" for name, version in ours.items()))
     theirs = {name: version for name, version in closure(VLLM, known).items() if name not in ours}
-    VLLM_LOCK.write_text(VLLM_HEADER.format(vllm=VLLM[0]) + "".join(hashed(theirs, known)))
+    VLLM_LOCK.write_text(VLLM_HEADER.format(vllm=VLLM[0]) + "".join(hashed(theirs, chosen)))
     print(f"{LOCK.name}: {len(ours)} packages; {VLLM_LOCK.name}: {len(theirs)} more")
 
 
-def hashed(pins: Mapping[str, str], known: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+def hashed(pins: Mapping[str, str], chosen: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """A line each, with the hash of the wheel that pip chose."""
     for name, version in pins.items():
-        yield f"{name}=={version} --hash=sha256:{known[name]['download_info']['archive_info']['hashes']['sha256']}\n"
+        yield f"{name}=={version} --hash=sha256:{chosen[name]['download_info']['archive_info']['hashes']['sha256']}\n"
 
 
 if __name__ == "__main__":

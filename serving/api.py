@@ -43,7 +43,7 @@ def create_app(
     """
     engine = engine or loader("transformers")
     live, turnstile = Live(store, engine), Turnstile(in_flight)
-    metrics = Metrics(lambda: turnstile.inside, engine.features)
+    metrics = Metrics(lambda: turnstile.inside, lambda: live.swapping, engine.features)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:

@@ -82,6 +82,11 @@ class Live:
         return self._loading
 
     @property
+    def swapping(self) -> bool:
+        """Whether a checkpoint is being loaded, or the weights of the last one still settle."""
+        return self._loading is not None or (self._confirming is not None and not self._confirming.done())
+
+    @property
     def resident(self) -> list[str]:
         """The checkpoints in memory, the live one included."""
         return [one.id for one in self._resident]

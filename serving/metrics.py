@@ -22,22 +22,23 @@ LONG = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)  # seconds until a first token
 class Metrics:
     """The instruments of one application."""
 
-    def __init__(self, waiting: Callable[[], int], features: Features) -> None:
+    def __init__(self, waiting: Callable[[], int], swapping: Callable[[], bool], features: Features) -> None:
+        self._during = swapping
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "polymera_requests", "Requests that were answered.", ("route", "status", "checkpoint"), registry=registry
         )
         self._first = Histogram(
             "polymera_first_token_seconds",
-            "From a request's arrival to the first piece of its answer.",
-            ("checkpoint",),
+            "From a request's arrival to the first piece of its answer; swap: whether one was under way then.",
+            ("checkpoint", "swap"),
             buckets=LONG,
             registry=registry,
         )
         self._next = Histogram(
             "polymera_inter_token_seconds",
-            "Between two pieces of an answer.",
-            ("checkpoint",),
+            "Between two pieces of an answer; swap: whether one was under way, so that its pause shows.",
+            ("checkpoint", "swap"),
             buckets=SHORT,
             registry=registry,
         )
@@ -66,7 +67,8 @@ class Metrics:
             async for chunk in stream:
                 now = time.perf_counter()
                 if chunk.text:
-                    (self._first if first else self._next).labels(checkpoint).observe(now - last)
+                    swap = "yes" if self._during() else "no"
+                    (self._first if first else self._next).labels(checkpoint, swap).observe(now - last)
                     last, first = now, False
                 yield chunk
 

@@ -24,6 +24,10 @@ from modalities.deltas import PREFIX, LowRank, shapes
 from serving.engine import EngineError, EngineStopped, Sampling
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM has LoRA kernels for
+# One LoRA at a time takes the first slot; the last has to stay empty. On a CPU vLLM gives requests without a LoRA the
+# last slot's (index -1), so with one slot the old checkpoint's requests would be answered by the new one (vLLM's pull
+# request 48421).
+SLOTS = 2
 DEFAULTS: dict[str, Any] = {
     "dtype": "bfloat16",
     "enforce_eager": True,  # compiling takes 100 s at each start and wins nothing on a CPU
@@ -64,7 +68,7 @@ class Vllm:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        lora = {"enable_lora": True, "max_loras": 1, "max_cpu_loras": 1, "max_lora_rank": rank} if rank else {}
+        lora = _lora(model, rank) if rank else {}
         fixed = {
             "model": str(model),
             "skip_tokenizer_init": False,
@@ -172,6 +176,18 @@ def rank_for(ranks: Collection[int]) -> int:
     """The smallest rank that vLLM has kernels for and all of these fit in; 0 when there is none."""
     wanted = max(ranks, default=RANKS[0])
     return next((rank for rank in RANKS if rank >= wanted), 0)
+
+
+def _lora(model: Path, rank: int) -> dict[str, Any]:
+    """Room for one LoRA on every linear layer.
+
+    Not on the embedding: of prompts that are embeddings vLLM looks up only what it has said itself, and its LoRA of the
+    embedding takes those few tokens for all of the step and fails.
+    """
+    steps = {tuple(name.split(".")): shape for name, shape in shapes(model).items()}
+    linear = {step[-2] for step, shape in steps.items() if len(shape) == 2 and any(one.isdigit() for one in step)}
+    slots = {"max_loras": SLOTS, "max_cpu_loras": SLOTS, "max_lora_rank": rank}
+    return {"enable_lora": True, "lora_target_modules": sorted(linear), **slots}
 
 
 def _write(delta: Mapping[str, LowRank], folder: Path) -> None:

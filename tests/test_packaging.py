@@ -67,6 +67,14 @@ def test_the_lock_holds_all_that_its_packages_need_and_nothing_else() -> None:
     assert lock.closure(lock.roots(ROOT / "pyproject.toml"), installed([*PINS])) == PINS
 
 
+def test_vllms_lock_moves_no_pin_and_knows_each_wheel_by_its_hash() -> None:
+    lines = [line for line in lock.VLLM_LOCK.read_text().splitlines() if not line.startswith("#")]
+    pins = [re.fullmatch(r"([a-z0-9-]+)==(\S+) --hash=sha256:[0-9a-f]{64}", line) for line in lines]
+    assert all(pins), "pip asks for a hash of every package, or of none."
+    assert not {pin[1] for pin in pins if pin} & PINS.keys()
+    assert {f"{pin[1]}=={pin[2]}" for pin in pins if pin} >= {*lock.VLLM}
+
+
 def test_the_lock_builds_polymera_itself() -> None:
     for text in PYPROJECT["build-system"]["requires"]:
         requirement = Requirement(text)

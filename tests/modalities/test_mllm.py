@@ -1,5 +1,6 @@
 """The model's parts: how prompts become embeddings, how samples share rows, what the cache keeps."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,15 @@ def test_media_and_text_are_counted_and_in_order(model: MLLM) -> None:
 def test_a_special_token_typed_as_text_stays_text(model: MLLM) -> None:
     end = model.embedder.tokenizer.eos_token_id
     assert end not in model.embedder.ids("<|im_end|> stop")
+
+
+def test_prompts_that_are_read_at_the_same_time_do_not_change_each_other(model: MLLM) -> None:
+    """A fast tokenizer keeps whether it splits special tokens as a state: the template's are not, a user's are."""
+    prompt = [Part("text", "<|im_start|>What do you hear?<|im_end|>" * 4)]
+    alone = model.embedder.embed(prompt).embeds
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda _: model.embedder.embed(prompt).embeds, range(2000))
+        assert sum(not torch.equal(one, alone) for one in together) == 0
 
 
 def test_a_prompt_beyond_the_context_is_refused_with_its_length(model: MLLM) -> None:

@@ -65,12 +65,18 @@ def serve(store: Store, checkpoint: str | None = None, **options: Any) -> Iterat
             with httpx.Client(base_url=url, timeout=60, trust_env=False) as http:
                 until(lambda: server.started)
                 if checkpoint is not None:
-                    until(lambda: http.get("/readyz").status_code == 200, STARTING)
+                    until(lambda: _ready(http), STARTING)
                 token = (store.root / "admin-token").read_text().strip()
                 yield Running(url, http, app.state.live, loops[0], {"Authorization": f"Bearer {token}"})
         finally:
             server.should_exit = True
             thread.join()
+
+
+def _ready(http: httpx.Client) -> bool:
+    answer = http.get("/readyz")
+    assert "could not be loaded" not in answer.text, answer.text
+    return answer.status_code == 200
 
 
 def until(claim: Callable[[], object], seconds: float = 30) -> None:

@@ -273,7 +273,7 @@ def test_an_answer_that_is_not_whole_in_time_is_given_up(
 def test_a_bug_is_logged_with_the_requests_id_and_not_told(
     server: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(type(server.live.current.embedder), "embed", lambda *_: Path("/secret/path").read_bytes())
+    monkeypatch.setattr(type(server.live.current.embedder), "converse", lambda *_: Path("/secret/path").read_bytes())
     answer = server.ask(text())
     assert answer.status_code == 500
     request_id = answer.headers["x-request-id"]
@@ -294,6 +294,6 @@ def test_the_openapi_document_describes_every_field(server: Running) -> None:
     document = server.http.get("/openapi.json").json()
     body = document["paths"]["/generate"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(body["properties"]) == {
-        "prompt", "max_tokens", "temperature", "seed", "stop", "stream", "checkpoint"
+        "prompt", "max_tokens", "temperature", "seed", "stop", "stream", "timeout", "checkpoint"
     }  # fmt: skip
     assert all(field["description"] for field in body["properties"].values())
