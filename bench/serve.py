@@ -2,7 +2,8 @@
 
     python bench/serve.py --store store --checkpoint 0001-image-mera-… --concurrency 16 --rounds 5
 
-All servers run side by side and take turns, round by round, so that a slow minute of the machine hits each alike.
+All servers are up at once and take turns, round by round, so that a slow minute of the machine hits each alike; those
+whose turn it is not are stopped (SIGSTOP), for an idle vLLM is not quite idle.
 Every server is asked for as many tokens after as many prompt tokens: vLLM's own, which knows no pictures, gets token
 ids in their place. Media are warm in the encoder cache. Prints JSON: tokens a second, time to first token and
 between tokens, each as the median of the rounds, and the ratios.
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from modalities.backbone import backbone
 from modalities.checkpoint import Store
@@ -149,28 +151,65 @@ async def measured(url: str, work: Sequence[Job]) -> list[Job]:
     return found
 
 
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    url: str
+    process: psutil.Process
+
+    def sleep(self) -> None:
+        """Stop it and its children."""
+        for one in self._all():
+            one.suspend()
+
+    def wake(self) -> None:
+        """Let them go on."""
+        for one in self._all():
+            one.resume()
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[str]:
+        """Its address, for as long as it may run."""
+        self.wake()
+        yield self.url
+        self.sleep()
+
+    def end(self) -> None:
+        """For good."""
+        family = self._all()
+        self.wake()
+        self.process.terminate()
+        for one in psutil.wait_procs(family, 60)[1]:
+            one.kill()
+
+    def _all(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+
 @contextlib.contextmanager
-def server(command: Sequence[str], path: str) -> Iterator[str]:
-    """A server's address, once it is ready."""
+def server(command: Sequence[str], path: str) -> Iterator[Server]:
+    """A server, stopped once it is ready."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    process = subprocess.Popen(
+    started = subprocess.Popen(
         [sys.executable, "-m", *command, "--port", str(port)], stdout=subprocess.DEVNULL, env={**os.environ, **quiet}
     )
-    url, end = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
+    one, end = Server(f"http://127.0.0.1:{port}", psutil.Process(started.pid)), time.monotonic() + PATIENCE
     try:
         while True:
             with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(url + path, timeout=5, trust_env=False).status_code == 200:
+                if httpx.get(one.url + path, timeout=5, trust_env=False).status_code == 200:
                     break
-            if process.poll() is not None or time.monotonic() > end:
+            if started.poll() is not None or time.monotonic() > end:
                 raise SystemExit(f"{' '.join(command[:3])} did not come up.")
             time.sleep(0.5)
-        yield url
+        one.sleep()
+        yield one
     finally:
-        process.terminate()
-        process.wait(60)
+        if started.poll() is None:
+            one.end()
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -190,14 +229,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             ours,
         )
     with contextlib.ExitStack() as stack:
-        urls = {name: stack.enter_context(server(command, path)) for name, (command, path, _) in commands.items()}
-        work = jobs(options.media, options.requests, options.tokens)
-        work = asyncio.run(measured(urls["ours on vLLM"], work))
+        up = {name: stack.enter_context(server(command, path)) for name, (command, path, _) in commands.items()}
+        with up["ours on vLLM"].turn() as url:
+            work = asyncio.run(measured(url, jobs(options.media, options.requests, options.tokens)))
         rounds: dict[str, list[Round]] = {name: [] for name in commands}
         for number in range(options.rounds + 1):
             order = list(commands) if number % 2 else list(reversed(commands))
             for name in order:
-                seen = asyncio.run(load(urls[name], commands[name][2], work, options.concurrency))
+                with up[name].turn() as url:
+                    seen = asyncio.run(load(url, commands[name][2], work, options.concurrency))
                 if number:  # the first round warms up
                     rounds[name].append(seen)
                     print(f"{number} {name}: {seen.rate:.1f} tokens/s", file=sys.stderr)
@@ -232,7 +272,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", metavar="ID", required=True)
     parser.add_argument("--media", nargs="*", default=["image=docs/media/apple.png"], metavar="MODALITY=FILE")
     parser.add_argument("--concurrency", type=int, default=16)
-    parser.add_argument("--requests", type=int, default=64, help="a round")
+    parser.add_argument("--requests", type=int, default=128, help="a round")
     parser.add_argument("--tokens", type=int, default=48, help="at most, for an answer")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without-lora", action="store_true", help="also our server on a vLLM without LoRA")

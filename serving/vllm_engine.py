@@ -80,7 +80,7 @@ class Vllm:
     @property
     def failure(self) -> str | None:
         """Why the engine takes no more requests, or None while it does."""
-        dead = self._failed or self._llm.errored
+        dead = self._failed or self._llm is None or self._llm.errored
         return "The engine's process has died; it is being started again." if dead else None
 
     def fail(self) -> None:
@@ -100,10 +100,13 @@ class Vllm:
             )
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        prompt = {"prompt_embeds": embeds.to(self._llm.model_config.dtype).contiguous(), "cache_salt": salt}
+        llm = self._llm
+        if llm is None:
+            raise EngineStopped("The engine has been stopped; send the request again in a minute.")
+        prompt = {"prompt_embeds": embeds.to(llm.model_config.dtype).contiguous(), "cache_salt": salt}
         try:
-            (rendered,) = await self._llm.renderer.render_cmpl_async([prompt])
-            outputs = self._llm.generate(rendered, self._parameters(sampling), uuid4().hex, lora_request=lora)
+            (rendered,) = await llm.renderer.render_cmpl_async([prompt])
+            outputs = llm.generate(rendered, self._parameters(sampling), uuid4().hex, lora_request=lora)
             async with contextlib.aclosing(outputs):
                 async for output in outputs:
                     for token in output.outputs[0].token_ids:
@@ -157,19 +160,31 @@ class Vllm:
             await asyncio.to_thread(_write, delta, Path(folder))
             # A path that was never used before: vLLM's prefix cache tells LoRAs apart by it.
             request = LoRARequest(name, 1, folder)
-            await self._llm.add_lora(request)
+            await self.park(False)
+            try:
+                await self._llm.add_lora(request)
+            except BaseException:
+                await self.park(True)
+                raise
         return request
 
     async def remove_lora(self, lora: Any) -> None:
         """Take it away again; nobody may name it any more."""
         await self._llm.remove_lora(lora.lora_int_id)
+        await self.park(True)
+
+    async def park(self, parked: bool) -> None:
+        """Let the room for a LoRA cost nothing while there is none."""
+        await self._call("park", parked)
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         return (await self._llm.collective_rpc(method, args=arguments))[0]
 
     async def close(self) -> None:
         """End its processes; whoever still waits gets EngineStopped."""
-        await asyncio.to_thread(self._llm.shutdown)
+        llm, self._llm = self._llm, None  # whatever keeps this object: vLLM's own ends here, not at the exit
+        if llm is not None:
+            await asyncio.to_thread(llm.shutdown)
 
 
 def rank_for(ranks: Collection[int]) -> int:

@@ -8,7 +8,8 @@ Shapes: r = rank, in and out = a weight's columns and rows.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,21 @@ class Weights:
             self._set(module, [self._built(name) for name in linear.weights])
             for slot in getattr(linear.module, "lora_b_stacked", ()):
                 slot.zero_()
+
+    def park(self, parked: bool) -> None:
+        """Compute as if there was no room for a LoRA, or again as vLLM does: on a CPU the empty slots cost a quarter.
+
+        Compiled or captured code knows both cases by itself and is left alone.
+        """
+        if not self.model_config.enforce_eager:
+            return
+        for linear in chain.from_iterable(self._layers):
+            if (base := getattr(linear.module, "base_layer", None)) is None:
+                continue
+            if parked:
+                linear.module.apply = partial(base.quant_method.apply, base)
+            else:
+                vars(linear.module).pop("apply", None)
 
     def drop(self) -> None:
         """Forget what was staged."""
