@@ -5,8 +5,9 @@
 
 Loads a running server with streams about files, text alone and clients that leave, and swaps two checkpoints. Every
 answer is compared with what its checkpoint said before the load began; where one of the two has not learned a
-modality, its refusal is the answer. Prints JSON: requests, failures, mixed
-answers, gaps inside streams and waits for a first token before and during the swaps, memory after each.
+modality, its refusal is the answer. A swap lasts from the order until the weights have settled; the longest gap inside
+a stream and the longest wait for a first token in it are set against those of as long a time just before it. Prints
+JSON: requests, failures, mixed answers, those two in milliseconds, memory after each swap.
 """
 
 import argparse
@@ -37,6 +38,15 @@ class Seen:
     left: int = 0
     gaps: list[tuple[float, float]] = field(default_factory=list)  # when, seconds between two tokens of one stream
     first: list[tuple[float, float]] = field(default_factory=list)  # when, seconds until a first token
+
+
+@dataclass(frozen=True)
+class Swap:
+    """One swap, by the monotonic clock, in seconds."""
+
+    began: float
+    deploy: float  # until the answer to the order
+    seconds: float  # until the weights had settled
 
 
 def prompts(media: list[str]) -> list[list[dict[str, str]]]:
@@ -110,23 +120,24 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         truth: dict[str, list[str]] = {}
         for checkpoint in options.checkpoints:
             await deploy(checkpoint)
-            await asyncio.sleep(options.settle)
+            await settled(http)
             truth[checkpoint] = [(await stream(http, ask, Seen(), options.tokens))[0] for ask in asks]
         clients = [
             asyncio.create_task(client(http, asks, truth, seen, seed, options.tokens))
             for seed in range(options.clients)
         ]
         await asyncio.sleep(options.settle * 3)
-        quiet_until, memory, took = time.perf_counter(), [usage(options.pid)], []
+        memory, swaps = [usage(options.pid)], []
         for number in range(options.swaps):
-            took.append(await deploy(options.checkpoints[number % 2]))
-            await asyncio.sleep(options.settle)
+            began = time.perf_counter()
+            took = await deploy(options.checkpoints[number % 2])
+            await settled(http)
+            swaps.append(Swap(began, took, time.perf_counter() - began))
+            await asyncio.sleep(max(options.settle, 1.2 * swaps[-1].seconds))
             memory.append(usage(options.pid))
         for one in clients:
             one.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
-    outside = [gap for when, gap in seen.gaps if when < quiet_until]
-    inside = [gap for when, gap in seen.gaps if when >= quiet_until]
     return {
         "swaps": options.swaps,
         "requests": seen.requests,
@@ -134,13 +145,30 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "failures": seen.failed[:3],
         "mixed": seen.mixed,
         "left": seen.left,
-        "deploy_seconds": summary(took),
-        "gap_before_swaps_ms": summary([1e3 * gap for gap in outside]),
-        "gap_during_swaps_ms": summary([1e3 * gap for gap in inside]),
-        "first_token_before_ms": summary([1e3 * wait for when, wait in seen.first if when < quiet_until]),
-        "first_token_during_ms": summary([1e3 * wait for when, wait in seen.first if when >= quiet_until]),
+        "deploy_seconds": summary([swap.deploy for swap in swaps]),
+        "settled_seconds": summary([swap.seconds for swap in swaps]),
+        "longest_gap_ms": against(seen.gaps, swaps),
+        "longest_first_token_ms": against(seen.first, swaps),
         "memory_mib": [round(one / 2**20) for one in memory],
     }
+
+
+async def settled(http: httpx.AsyncClient) -> None:
+    """Return once the server says that no swap is under way."""
+    while "polymera_swapping 0.0" not in (await http.get("/metrics")).text:
+        await asyncio.sleep(0.1)
+
+
+def against(waits: list[tuple[float, float]], swaps: list[Swap]) -> dict[str, dict[str, float]]:
+    """The longest wait that ended in each swap, in as long a time before it, and by how much the first is longer."""
+
+    def longest(start: float, end: float) -> float:
+        return 1000 * max((wait for when, wait in waits if start <= when < end), default=0.0)
+
+    inside = [longest(swap.began, swap.began + swap.seconds) for swap in swaps]
+    before = [longest(swap.began - swap.seconds, swap.began) for swap in swaps]
+    extra = [one - other for one, other in zip(inside, before, strict=True)]
+    return {"swap": summary(inside), "before": summary(before), "extra": summary(extra)}
 
 
 def summary(values: list[float]) -> dict[str, float]:

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PATIENCE = 40.0  # seconds for a program to end by itself: more than the API gives to requests in flight
 
 
@@ -20,9 +22,19 @@ class Stop(Exception):
     """Somebody wants it all to end: Ctrl-C, `kill`, a closed terminal."""
 
 
-def stop(_signum: int, _frame: FrameType | None) -> NoReturn:
-    """Turn a signal into an exception, wherever the main loop stands."""
+def stop(_: int, _frame: FrameType | None) -> NoReturn:
+    """Turn the first signal into an exception, wherever the main loop stands; the next ones find it ending already.
+
+    `make` hands on what its whole group has got, so they come in twos.
+    """
+    ignore()
     raise Stop
+
+
+def ignore() -> None:
+    """From here on nobody needs to say that it ends."""
+    for signum in SIGNALS:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def ready(url: str) -> bool:
@@ -75,7 +87,7 @@ def main() -> int:
         "API": ["serving", "--host", options.host, "--port", str(options.port)],
         "chat": ["ui", "--host", options.host, "--port", str(options.ui_port), "--server", api],
     }
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signum in SIGNALS:
         signal.signal(signum, stop)
     programs: dict[str, subprocess.Popen[bytes]] = {}
     try:
@@ -86,8 +98,8 @@ def main() -> int:
     except Stop:
         return 0
     finally:
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)
+        with suppress(Stop):
+            ignore()
         end(programs)
 
 

@@ -52,6 +52,9 @@ class Metrics:
         Gauge("polymera_requests_in_flight", "Requests that are answered or wait.", registry=registry).set_function(
             lambda: float(waiting())
         )
+        Gauge(
+            "polymera_swapping", "1 while a checkpoint is loaded or its weights settle.", registry=registry
+        ).set_function(lambda: float(swapping()))
         registry.register(_Cache(features))
 
     def count(self, route: str, status: int, checkpoint: str | None) -> None:

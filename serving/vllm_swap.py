@@ -16,6 +16,7 @@ Shapes: T = tokens, D = backbone width.
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -174,11 +175,18 @@ class Host:
         if base.views:  # the new one has gone: back to what there was
             lora, beside.lora, self._beside = beside.lora, None, None
         else:
+            began = time.perf_counter()
             await self._fold(vllm)
+            took = 1000 * (time.perf_counter() - began) / len(self._layers)
             lora, beside.lora = beside.lora, None
             self._base, self._beside = beside, None
             beside.ready.set()
+            log.info(
+                "%s: %d layers set, %.0f ms each with its wait for a step to end", beside.id, len(self._layers), took
+            )
+        began = time.perf_counter()
         await vllm.drop()
+        log.info("a call that changes nothing took %.0f ms with that wait", 1000 * (time.perf_counter() - began))
         if lora is not None:
             while self._named:  # begun as LoRA, folded under way: its slot is zero now
                 self._unnamed.clear()

@@ -184,6 +184,16 @@ def test_api_and_chat_start_together_and_end_together(serve: tuple[subprocess.Po
     assert not [pid for pid in both if Path(f"/proc/{pid}").exists()]
 
 
+def test_many_signals_at_once_end_both_as_one_does(serve: tuple[subprocess.Popen[str], int, int]) -> None:
+    program, _, _ = serve
+    while len(both := children(program.pid)) < 2:
+        time.sleep(0.05)
+    for number in range(200):
+        program.send_signal((signal.SIGTERM, signal.SIGINT)[number % 2])
+    assert program.wait(60) == 0
+    assert not [pid for pid in both if Path(f"/proc/{pid}").exists()]
+
+
 def test_when_one_ends_so_does_the_other(serve: tuple[subprocess.Popen[str], int, int]) -> None:
     program, _, _ = serve
     while len(both := children(program.pid)) < 2:

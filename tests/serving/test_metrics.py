@@ -52,6 +52,7 @@ def test_the_pause_of_a_swap_is_told_apart(pico_store: Store) -> None:
             next(lines)
             assert server.deploy(second).status_code == 200
             assert sum(bool(line) for line in lines) > 1
+        until(lambda: told(server)["polymera_swapping", ()] == 0)
         found = told(server)
         during = found["polymera_inter_token_seconds_count", (first, "yes")]
         after = found["polymera_inter_token_seconds_count", (first, "no")]
