@@ -160,22 +160,22 @@ class Vllm:
             await asyncio.to_thread(_write, delta, Path(folder))
             # A path that was never used before: vLLM's prefix cache tells LoRAs apart by it.
             request = LoRARequest(name, 1, folder)
-            await self.park(False)
+            await self.lend(True)
             try:
                 await self._llm.add_lora(request)
             except BaseException:
-                await self.park(True)
+                await self.lend(False)
                 raise
         return request
 
     async def remove_lora(self, lora: Any) -> None:
         """Take it away again; nobody may name it any more."""
         await self._llm.remove_lora(lora.lora_int_id)
-        await self.park(True)
+        await self.lend(False)
 
-    async def park(self, parked: bool) -> None:
+    async def lend(self, lent: bool) -> None:
         """Let the room for a LoRA cost nothing while there is none."""
-        await self._call("park", parked)
+        await self._call("lend", lent)
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         return (await self._llm.collective_rpc(method, args=arguments))[0]

@@ -219,7 +219,7 @@ class Host:
             await vllm.stage([(str(piece.folder), piece.scale) for piece in version.pieces])
             await self._fold(vllm)
             await vllm.drop()
-            await vllm.park(True)
+            await vllm.lend(False)
         except BaseException:
             await vllm.close()
             raise

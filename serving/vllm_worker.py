@@ -7,7 +7,7 @@ rollback leaves the same bits as a cold start. It knows deltas and modules; no r
 Shapes: r = rank, in and out = a weight's columns and rows.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -52,20 +52,18 @@ class Weights:
             for slot in getattr(linear.module, "lora_b_stacked", ()):
                 slot.zero_()
 
-    def park(self, parked: bool) -> None:
-        """Compute as if there was no room for a LoRA, or again as vLLM does: on a CPU the empty slots cost a quarter.
+    def lend(self, lent: bool) -> None:
+        """Whether a LoRA is there. In eager mode vLLM's own way, a gather of weights for each token, is not taken.
 
-        Compiled or captured code knows both cases by itself and is left alone.
+        Without a LoRA the layers compute as if there were no room for one (empty slots cost a quarter on a CPU); with
+        one, as two thin products over the tokens that have it. Compiled or captured code is left alone.
         """
         if not self.model_config.enforce_eager:
             return
         for linear in chain.from_iterable(self._layers):
-            if (base := getattr(linear.module, "base_layer", None)) is None:
-                continue
-            if parked:
-                linear.module.apply = partial(base.quant_method.apply, base)
-            else:
-                vars(linear.module).pop("apply", None)
+            if (base := getattr(linear.module, "base_layer", None)) is not None:
+                plain = partial(base.quant_method.apply, base)
+                linear.module.apply = partial(_beside, linear.module, plain) if lent else plain
 
     def drop(self) -> None:
         """Forget what was staged."""
@@ -104,6 +102,21 @@ class Weights:
                 names = tuple(f"{head}.{part}.weight" for part in packed.get(last, [last]))
                 layers.setdefault(number, []).append(Linear(module, names))
         return [layers[number] for number in sorted(layers)]
+
+
+def _beside(module: Any, plain: Callable[..., Tensor], x: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x (N, in) -> (N, out): the base for all tokens, and the first slot's LoRA for those that name it."""
+    out = plain(x, bias)
+    rows = (module.punica_wrapper.token_lora_indices[: len(x)] >= 0).nonzero()[:, 0]
+    if len(rows):
+        mine, start = x[rows], 0
+        for a, b in zip(
+            module.lora_a_stacked, module.lora_b_stacked, strict=True
+        ):  # (slots, 1, r, in), (slots, 1, out, r)
+            delta = (mine @ a[0, 0].T) @ b[0, 0].T  # (rows, out)
+            out[rows, start : start + delta.shape[1]] += delta
+            start += delta.shape[1]
+    return out
 
 
 def _shards(count: int) -> Sequence[Any]:

@@ -37,7 +37,8 @@ def test_a_client_that_leaves_and_one_that_waits_are_seen(pico_store: Store) -> 
     with serve(pico_store, first) as server:
         body = {"prompt": [text()], "max_tokens": 490, "stream": True}
         with server.http.stream("POST", "/generate", json=body) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()  # kept: a forgotten iterator closes the connection
+            next(lines)
             assert told(server)["polymera_requests_in_flight", ()] == 1
         until(lambda: told(server).get(("polymera_requests_total", (first, "/generate", "499"))) == 1)
         assert told(server)["polymera_requests_in_flight", ()] == 0
