@@ -22,7 +22,7 @@ class Stop(Exception):
     """Somebody wants it all to end: Ctrl-C, `kill`, a closed terminal."""
 
 
-def stop(_: int, _frame: FrameType | None) -> NoReturn:
+def stop(_signum: int, _frame: FrameType | None) -> NoReturn:
     """Turn the first signal into an exception, wherever the main loop stands; the next ones find it ending already.
 
     `make` hands on what its whole group has got, so they come in twos.

@@ -19,8 +19,9 @@ from modalities.deltas import read_config
 from modalities.embedder import Embedder
 from modalities.features import Features
 from serving.deployment import Deployment, ids_of, in_process
+from serving.pieces import Piece, Pieces
 from serving.vllm_engine import Vllm, rank_for
-from serving.vllm_swap import Host, Piece, Pieces
+from serving.vllm_swap import Host
 
 ENGINES = ("vllm", "transformers")
 SWAPS = ("beside", "drain", "second")

@@ -17,47 +17,21 @@ Shapes: T = tokens, D = backbone width.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from modalities.checkpoint import StoreError
-from modalities.deltas import LowRank, difference, misfit, read_delta
 from serving.engine import Conflict, EngineError, EngineStopped, Sampling
+from serving.pieces import Pieces, Shapes, change
 from serving.vllm_engine import Vllm
 
 PATIENCE = 60.0  # seconds that a request waits for weights that are being set
 PULSE = 1.0  # seconds between two looks at whether the engine lives
 
 log = logging.getLogger(__name__)
-
-
-Shapes = Mapping[str, tuple[int, ...]]  # of the weights that an engine can set
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One delta of a checkpoint's list; the same bytes at the same scale are the same piece, wherever they lie."""
-
-    folder: Path = field(compare=False)
-    scale: float
-    digest: str
-
-    def read(self, fits: Shapes, sign: float = 1.0) -> dict[str, LowRank]:
-        """Its products. Raises StoreError when it is damaged, fits no weight or holds what is no number."""
-        delta = read_delta(self.folder, sign * self.scale)
-        if odd := next((name for name, part in delta.items() if fits.get(name) != part.shape), None):
-            raise misfit(self.folder, odd)
-        if not all(part.a.isfinite().all() and part.b.isfinite().all() for part in delta.values()):
-            raise StoreError(f"{self.folder.name}: its weights are not all finite numbers; restore or retrain it.")
-        return delta
-
-
-Pieces = tuple[Piece, ...]
 
 
 @dataclass(eq=False)
@@ -153,11 +127,11 @@ class Host:
         vllm = self._running()
         self._beside = version  # no third one meanwhile
         try:
-            change = await asyncio.to_thread(_change, base.pieces, version.pieces, self._fits)
+            delta = await asyncio.to_thread(change, base.pieces, version.pieces, self._fits)
             await vllm.stage([(str(piece.folder), piece.scale) for piece in version.pieces])
-            rank = max((len(part.a) for part in change.values()), default=0)
+            rank = max((len(part.a) for part in delta.values()), default=0)
             if 0 < rank <= vllm.rank:
-                version.lora = await vllm.add_lora(version.id, change)
+                version.lora = await vllm.add_lora(version.id, delta)
             if rank <= vllm.rank:
                 version.ready.set()
             else:
@@ -215,7 +189,7 @@ class Host:
         vllm = await self._start()
         try:
             self._layers = [*await vllm.weights()]
-            await asyncio.to_thread(_change, (), version.pieces, self._fits)
+            await asyncio.to_thread(change, (), version.pieces, self._fits)
             await vllm.stage([(str(piece.folder), piece.scale) for piece in version.pieces])
             await self._fold(vllm)
             await vllm.drop()
@@ -244,7 +218,7 @@ class Host:
             self._base, self._beside = newest, None
             try:
                 await self._cold(newest)
-            except Exception:
+            except Exception:  # whatever it is may pass: until a try succeeds /readyz is red and requests get a 503
                 log.exception("the engine could not be started; another try follows")
 
     async def _end(self) -> None:
@@ -289,12 +263,3 @@ class View:
     async def close(self) -> None:
         """Let go of it."""
         await self._host.leave(self._version)
-
-
-def _change(old: Pieces, new: Pieces, fits: Shapes) -> dict[str, LowRank]:
-    """What turns one list's weights into the other's, as one delta. Blocking: it reads and checks every new piece."""
-    same = 0
-    while same < min(len(old), len(new)) and old[same] == new[same]:
-        same += 1
-    read = [piece.read(fits) for piece in new]
-    return difference([*(piece.read(fits, -1.0) for piece in old[same:]), *read[same:]])
