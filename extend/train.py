@@ -56,7 +56,7 @@ def train(
     curve = Curve(phase, samples=sum(map(len, plan)))
     accelerator, began = accelerated(machine), time.monotonic()
     if penalty is not None and is_sharded(accelerator):
-        raise RunError("This method compares whole weights, which FSDP takes apart; train it in one process, or by DDP.")
+        raise RunError("This method compares whole weights, which FSDP takes apart; train it without.")
     wanted = [parameter for parameters, _ in groups for parameter in parameters]
     with thawed(model, wanted, machine), trainee(model, accelerator) as learner:
         mine = dict(zip(model.parameters(), learner.parameters(), strict=True))

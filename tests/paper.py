@@ -1,4 +1,4 @@
-"""The paper's model, tiny and random: published files of every encoder, a Llama with Llama-3's chat template, four stages.
+"""The paper's model, tiny and random: every encoder's published file, a Llama with Llama-3's template, four stages.
 
 Widths are small, all else is the real code: files are converted, features encoded, four modalities learned by MERA.
 """

@@ -1,7 +1,6 @@
 """The paper's parts, tiny and random, through everything: published files in, four stages of MERA, answers out."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
