@@ -7,6 +7,7 @@ a phase left, and the others read that. It knows no phase and no modality.
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -16,12 +17,14 @@ from accelerate.utils import parse_flag_from_env
 
 from modalities.checkpoint import aside
 
+PATIENCE = timedelta(hours=12)  # with the slowest: one may have much longer files to encode than the others
+
 T = TypeVar("T")
 
 
 def here() -> PartialState:
     """This process among the others."""
-    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=PATIENCE)
 
 
 def first() -> bool:

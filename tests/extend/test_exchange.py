@@ -86,7 +86,8 @@ def test_an_export_never_writes_over_anything(three: tuple[Store, str], tmp_path
     (tmp_path / "out").mkdir()
     for form, precision, target, complaint in (
         ("merged", "float32", "out", "out is there already"),
-        ("gguf", "float32", "new", "there are: merged, adapter"),
+        ("onnx", "float32", "new", r"there are: merged, adapter\.$"),
+        ("gguf", "float32", "new", "there are: merged, adapter. A GGUF is made of the merged one by"),
         ("merged", "int4", "new", "there are: float32"),
     ):
         with pytest.raises(RunError, match=complaint):
