@@ -42,7 +42,7 @@ def test_a_backbone_of_another_family_learns_answers_and_is_exported(tmp_path: P
     assert len(learned) == 2 * 7, "LoRA on every linear layer."
 
     export(store, made.id, tmp_path / "out")
-    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
+    plain: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32)
     model = assemble(store, made)
     embeds = model.embedder.embed(PROMPT).embeds[None]
     with torch.no_grad():

@@ -167,7 +167,8 @@ def test_an_imported_llava_answers_through_the_server_with_its_own_logits(
     with serve(store, made.id) as server:
         embedder = server.live.current.embedder
         ids = torch.tensor([[*embedder.before, *[383] * 16, *embedder.ids("What is this?"), *embedder.after]])
-        pixels = embedder.encoder("image").processor(images=[picture], return_tensors="pt")["pixel_values"]
+        encoder: Any = embedder.encoder("image")
+        pixels = encoder.processor(images=[picture], return_tensors="pt")["pixel_values"]
         expected = logits(reference, input_ids=ids, pixel_values=pixels)
         served = logits(server.engine._batch.model, inputs_embeds=embedder.embed(parts).embeds[None])
         assert (served - expected).abs().max() < 1e-4
