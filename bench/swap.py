@@ -133,8 +133,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
             took = await deploy(options.checkpoints[number % 2])
             await settled(http)
             swaps.append(Swap(began, took, time.perf_counter() - began))
+            memory.append(usage(options.pid))  # it halts what it looks at, so not just before a swap
             await asyncio.sleep(max(options.settle, 1.2 * swaps[-1].seconds))
-            memory.append(usage(options.pid))
         for one in clients:
             one.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
