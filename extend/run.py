@@ -20,6 +20,7 @@ from extend.adapter import STORED
 from extend.data import StageData
 from extend.machine import DTYPES
 from extend.picture import draw_losses
+from extend.plain import plain
 from extend.recipe import Recipe
 from extend.stage import Stage
 from modalities.assemble import assemble, bare, encoders, save_connectors
@@ -78,7 +79,7 @@ def _prepare(
         tuple(sample for one in of(store, m, settings["data"].get(m.name)) for sample in one.train)
         for m in [*known, modality]
     ]
-    data = StageData(new=train[-1], old=tuple(train[:-1]))
+    data = StageData(new=train[-1], old=tuple(train[:-1]), text=plain(store, recipe))
     deltas = list(before.deltas) if before else []
     return Stage(len(known) + 1, model, modality, data, recipe, work, store.root, deltas=deltas)
 
