@@ -7,7 +7,9 @@ Loads a running server with streams about files, text alone and clients that lea
 answer is compared with what its checkpoint said before the load began; where one of the two has not learned a
 modality, its refusal is the answer. A swap lasts from the order until the weights have settled; the longest gap inside
 a stream and the longest wait for a first token in it are set against those of as long a time just before it. Prints
-JSON: requests, failures, mixed answers, those two in milliseconds, memory after each swap.
+JSON: requests, failures, mixed answers, those two in milliseconds, memory after each swap and its slope in the second
+half. Answers are the same to the token only where arithmetic does not depend on who else is in the batch: count mixed
+answers with --engine-arg dtype=float32.
 """
 
 import argparse
@@ -127,19 +129,20 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
             for seed in range(options.clients)
         ]
         await asyncio.sleep(options.settle * 3)
-        memory, swaps = [usage(options.pid)], []
-        for number in range(options.swaps):
+        memory = [usage(options.pid)]
+        swaps: list[Swap] = []
+        while len(swaps) < options.swaps or seen.requests < options.requests:
             began = time.perf_counter()
-            took = await deploy(options.checkpoints[number % 2])
+            took = await deploy(options.checkpoints[len(swaps) % 2])
             await settled(http)
             swaps.append(Swap(began, took, time.perf_counter() - began))
+            memory.append(usage(options.pid))  # it halts what it looks at, so not just before a swap
             await asyncio.sleep(max(options.settle, 1.2 * swaps[-1].seconds))
-            memory.append(usage(options.pid))
         for one in clients:
             one.cancel()
         await asyncio.gather(*clients, return_exceptions=True)
     return {
-        "swaps": options.swaps,
+        "swaps": len(swaps),
         "requests": seen.requests,
         "failed": len(seen.failed),
         "failures": seen.failed[:3],
@@ -150,6 +153,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "longest_gap_ms": against(seen.gaps, swaps),
         "longest_first_token_ms": against(seen.first, swaps),
         "memory_mib": [round(one / 2**20) for one in memory],
+        "memory_slope_mib_a_swap": slope([one / 2**20 for one in memory[len(memory) // 2 :]]),
     }
 
 
@@ -183,6 +187,13 @@ def summary(values: list[float]) -> dict[str, float]:
     }
 
 
+def slope(values: list[float]) -> float:
+    """By how much the values grow from one to the next, by least squares."""
+    if len(values) < 2:
+        return 0.0
+    return round(statistics.linear_regression(range(len(values)), values).slope, 3)
+
+
 def usage(pid: int | None) -> int:
     """Bytes that the server and its children hold alone."""
     if pid is None:
@@ -205,7 +216,8 @@ def main() -> None:
         metavar="MODALITY=FILE",
         help="what is asked about",
     )
-    parser.add_argument("--swaps", type=int, default=20)
+    parser.add_argument("--swaps", type=int, default=20, help="at least so many")
+    parser.add_argument("--requests", type=int, default=0, help="and go on until so many were asked")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--settle", type=float, default=3.0, help="seconds between two swaps")

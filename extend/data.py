@@ -15,10 +15,11 @@ NEAR = 8  # files are sorted by what is said about them within so many batches' 
 
 @dataclass(frozen=True)
 class StageData:
-    """D_i and D_1 … D_{i-1}: the training samples of all modalities learned so far."""
+    """D_i and D_1 … D_{i-1}: the training samples of all modalities learned so far; and plain text, where any is."""
 
     new: tuple[Sample, ...]
     old: tuple[tuple[Sample, ...], ...] = ()
+    text: tuple[Sample, ...] = ()
 
     @property
     def captions(self) -> list[Sample]:
@@ -78,8 +79,9 @@ def _characters(group: Sequence[Sample]) -> int:
 
 
 def by_media(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Samples grouped by the media that they are about, in order of first appearance."""
+    """Samples grouped by the media that they are about, in order of first appearance; text alone stands alone."""
     groups: dict[tuple[Part, ...], list[Sample]] = {}
     for sample in samples:
-        groups.setdefault(tuple(part for part in sample.prompt if part.modality != TEXT), []).append(sample)
+        media = tuple(part for part in sample.prompt if part.modality != TEXT)
+        groups.setdefault(media or sample.prompt, []).append(sample)
     return list(groups.values())

@@ -46,6 +46,13 @@ class Warm(_Strict):
     temperature: Annotated[float, Field(gt=0)] = 20.0
 
 
+class Plain(_Strict):
+    """Plain text beside the samples that the LLM is tuned on, in the backbone's own words. Not in the paper."""
+
+    samples: Count
+    tokens: Count = 64  # of an answer, at most
+
+
 class Lora(_Strict):
     """LoRA on all linear layers of the backbone."""
 
@@ -75,6 +82,7 @@ class Recipe(_Strict):
     machine: Machine = Machine()
     lora: Lora
     warm: Warm | None = None
+    plain: Plain | None = None
     align: Phase
     tune: Phase
     realign: Phase

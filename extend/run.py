@@ -21,6 +21,7 @@ from extend.adapter import STORED
 from extend.data import StageData
 from extend.machine import DTYPES
 from extend.picture import draw_losses
+from extend.plain import plain
 from extend.processes import first, here, together
 from extend.recipe import Recipe
 from extend.stage import Stage
@@ -83,7 +84,9 @@ def _prepare(
         tuple(sample for one in of(store, m, settings["data"].get(m.name)) for sample in one.train)
         for m in [*known, modality]
     ]
-    data = StageData(new=train[-1], old=tuple(train[:-1]))
+    with here().main_process_first():  # one makes it up, the others read it
+        text = plain(store, recipe)
+    data = StageData(new=train[-1], old=tuple(train[:-1]), text=text)
     deltas = list(before.deltas) if before else []
     return Stage(len(known) + 1, model, modality, data, recipe, work, store.root, deltas=deltas)
 

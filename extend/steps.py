@@ -52,12 +52,16 @@ def align_connector(stage: Stage, _: Path) -> Curve:
     """The part of align that runs through the LLM."""
     settings = stage.recipe.align
     parameters = list(stage.model.embedder.connectors[stage.modality.name].parameters())
-    return _train(stage, "align", stage.data.captions, settings, [(parameters, settings.lr_connector)])
+    samples = _drawn(stage, stage.data.captions, settings)
+    return _train(stage, "align", samples, settings, [(parameters, settings.lr_connector)])
 
 
 @phase
 def tune(stage: Stage, folder: Path, samples: Sequence[Sample]) -> Curve:
-    """Train M_i's connector and, by LoRA, the LLM on captions and questions: θ_{i,vanilla} = θ_{i-1} + Δ_i."""
+    """Train M_i's connector and, by LoRA, the LLM on captions and questions: θ_{i,vanilla} = θ_{i-1} + Δ_i.
+
+    Plain text, where the recipe has any, comes on top of what is drawn of the samples: all of it.
+    """
     settings = stage.recipe.tune
     assert settings.lr_llm is not None, "A recipe's tune phase needs lr_llm."
     connectors = {name for sample in samples for name in _media_names(sample)}
@@ -65,7 +69,7 @@ def tune(stage: Stage, folder: Path, samples: Sequence[Sample]) -> Curve:
     torch.manual_seed(stage.recipe.seed + stage.index)
     with Adapter(stage.model.llm, stage.recipe.lora) as adapter:
         groups = [(parameters, settings.lr_connector), (adapter.parameters, settings.lr_llm)]
-        curve = _train(stage, "tune", samples, settings, groups)
+        curve = _train(stage, "tune", _drawn(stage, samples, settings) + list(stage.data.text), settings, groups)
         adapter.save(folder / "delta", stage.recipe.base_llm)
     return curve
 
@@ -89,7 +93,7 @@ def realign_connectors(stage: Stage, _: Path) -> Curve:
     fresh = None
     if recipe.fresh is not None:
         fresh = draw(_drawn(stage, stage.data.new, recipe.tune), recipe.fresh, recipe.seed)
-    samples = stage.data.replay(recipe.replay, recipe.seed, fresh)
+    samples = _drawn(stage, stage.data.replay(recipe.replay, recipe.seed, fresh), settings)
     parameters = list(stage.model.embedder.connectors.parameters())
     return _train(stage, "realign", samples, settings, [(parameters, settings.lr_connector)])
 
@@ -97,7 +101,6 @@ def realign_connectors(stage: Stage, _: Path) -> Curve:
 def _train(
     stage: Stage, name: str, samples: Sequence[Sample], settings: Phase, groups: list[tuple[list[nn.Parameter], float]]
 ) -> Curve:
-    samples = _drawn(stage, samples, settings)
     _encode(stage, samples)
     # Each phase has a seed of its own: what it does never depends on whether the phases before it ran or were loaded.
     seed = stage.recipe.seed + 1000 * stage.index + sum(name.encode())

@@ -16,7 +16,7 @@ from modalities.backbone import backbone
 from modalities.base import Modality, find
 from modalities.checkpoint import Checkpoint, Store, StoreError
 from modalities.deltas import added, misfit, read_delta, read_one, read_tensors
-from modalities.embedder import Embedder, load_tokenizer
+from modalities.embedder import Common, Embedder, load_tokenizer
 from modalities.features import Features
 from modalities.mllm import MLLM
 
@@ -28,9 +28,9 @@ def assemble(store: Store, checkpoint: Checkpoint) -> MLLM:
     return model.eval().requires_grad_(False)
 
 
-def senses(store: Store, checkpoint: Checkpoint, table: nn.Embedding, context: int) -> Embedder:
-    """All of a checkpoint that comes before the LLM, over an embedding table that is loaded already."""
-    embedder = _embedder(store, backbone(store.root, checkpoint.base_llm), table, context, checkpoint.system)
+def senses(store: Store, checkpoint: Checkpoint, common: Common, features: Features, recent: int = 0) -> Embedder:
+    """All of a checkpoint that comes before the LLM, over what it shares with others on its backbone."""
+    embedder = Embedder(common, system=checkpoint.system, features=features, recent=recent)
     _join(store, checkpoint, embedder)
     return embedder.eval().requires_grad_(False)
 
@@ -52,33 +52,26 @@ def bare(store: Store, base_llm: str, system: str | None) -> MLLM:
     folder = backbone(store.root, base_llm)
     llm = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     table = cast(nn.Embedding, llm.get_input_embeddings())
-    embedder = _embedder(store, folder, table, llm.config.max_position_embeddings, system)
-    return MLLM(llm, embedder).eval().requires_grad_(False)
+    common = _common(store, folder, table, llm.config.max_position_embeddings)
+    return MLLM(llm, Embedder(common, system=system)).eval().requires_grad_(False)
 
 
-def table_of(folder: Path) -> tuple[nn.Embedding, int]:
-    """The embedding table of a backbone's folder, float32, and its context length; no layer is read."""
+def common(store: Store, base_llm: str) -> Common:
+    """What checkpoints on a backbone share, the embedding table in float32; no layer is read."""
     from accelerate import init_empty_weights
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    folder = backbone(store.root, base_llm)
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with init_empty_weights():
         shell = AutoModelForCausalLM.from_config(config)
     found = next(name for name, module in shell.named_modules() if module is shell.get_input_embeddings())
     table = nn.Embedding.from_pretrained(read_one(folder, f"{found}.weight").float())
-    return table, config.get_text_config().max_position_embeddings
+    return _common(store, folder, table, config.get_text_config().max_position_embeddings)
 
 
-def _embedder(store: Store, folder: Path, table: nn.Embedding, context: int, system: str | None) -> Embedder:
-    return Embedder(
-        load_tokenizer(folder),
-        table,
-        {},
-        encoders=lambda modality: modality.encoder(store.root),
-        context=context,
-        system=system,
-        features=Features(),
-    )
+def _common(store: Store, folder: Path, table: nn.Embedding, context: int) -> Common:
+    return Common(load_tokenizer(folder), table, context, lambda modality: modality.encoder(store.root))
 
 
 def _join(store: Store, checkpoint: Checkpoint, embedder: Embedder) -> None:

@@ -45,7 +45,8 @@ class Part:
 class Sample:
     """A prompt with its reference answers; the first answer is the training target.
 
-    `topic` says which question this is ("class", "colour"), so that figures can be split by it.
+    `topic` says which question this is ("class", "colour"), so that figures can be split by it. An answer that is not
+    `whole` goes on after its last word: that it ends there is not to be learned.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Sample:
     prompt: tuple[Part, ...]
     answers: tuple[str, ...]
     topic: str = ""
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)

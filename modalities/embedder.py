@@ -5,7 +5,7 @@ It knows the modalities and the chat template; it does not know the layers of th
 Shapes: T = tokens, D = backbone width, F = encoder width.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from modalities.architectures import Shared
 from modalities.base import TEXT, Encoder, Modality, Part, UnknownModality
-from modalities.features import Features
+from modalities.features import Features, Recent
 
 _HERE = "\N{OBJECT REPLACEMENT CHARACTER}"  # stands for the user's parts while the chat template is rendered
+FRAMES = 64  # kinds of conversation whose rendered template is kept
 
 
 class PromptTooLong(ValueError):
@@ -42,32 +43,53 @@ class Embedded:
     media_tokens: dict[str, int] = field(default_factory=dict)
 
 
-class Embedder(nn.Module):
-    """Parts -> (T, D). Encoders are loaded when first needed; connectors are this checkpoint's."""
+class Common:
+    """What all checkpoints on a backbone share, read once: tokenizer, embedding table, context length, encoders."""
 
     def __init__(
-        self,
-        tokenizer: Any,
-        table: nn.Embedding,
-        modalities: Mapping[str, Modality],
-        encoders: Callable[[Modality], Encoder],
-        *,
-        context: int,
-        system: str | None = None,
-        features: Features | None = None,
+        self, tokenizer: Any, table: nn.Embedding, context: int, encoders: Callable[[Modality], Encoder]
     ) -> None:
-        super().__init__()
         self.tokenizer = tokenizer
         self.table = table
-        self.modalities = dict(modalities)
-        self.connectors = nn.ModuleDict()
-        self.max_tokens = context
-        self.features = features or Features()
-        self._load_encoder = encoders
-        self._encoders: dict[str, Encoder] = {}
-        self._lock = Lock()
+        self.context = context
+        self.encoders: dict[str, Encoder] = {}
+        self._load = encoders
+        self._loading = Lock()
         self._tokenizing = Lock()
+
+    def encoder(self, modality: Modality) -> Encoder:
+        """The frozen encoder of a modality, loaded when first needed."""
+        with self._loading:
+            if modality.name not in self.encoders:
+                self.encoders[modality.name] = self._load(modality).eval().requires_grad_(False)
+            return self.encoders[modality.name]
+
+    def ids(self, text: str, special: bool) -> list[int]:
+        """Token ids. One thread at a time: a fast tokenizer keeps whether it splits special tokens as a state."""
+        with self._tokenizing:
+            return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"])
+
+
+class Embedder(nn.Module):
+    """Parts -> (T, D). The connectors are a checkpoint's; `recent` keeps what they made of the last so many files.
+
+    Only where connectors do not change any more may they be remembered.
+    """
+
+    def __init__(
+        self, common: Common, *, system: str | None = None, features: Features | None = None, recent: int = 0
+    ) -> None:
+        super().__init__()
+        self.common = common
+        self.tokenizer = common.tokenizer
+        self.table = common.table
+        self.max_tokens = common.context
+        self.modalities: dict[str, Modality] = {}
+        self.connectors = nn.ModuleDict()
+        self.features = features or Features()
         self.system = system
+        self._recent: Recent[Tensor] = Recent(recent)
+        self._frames: Recent[list[list[int]]] = Recent(FRAMES)
         self.before, self.after = self.frame(("user",))
 
     @property
@@ -77,11 +99,7 @@ class Embedder(nn.Module):
 
     def encoder(self, name: str) -> Encoder:
         """The frozen encoder of a modality, loaded once."""
-        with self._lock:
-            if name not in self._encoders:
-                encoder = self._load_encoder(self.modalities[name])
-                self._encoders[name] = encoder.eval().requires_grad_(False)
-            return self._encoders[name]
+        return self.common.encoder(self.modalities[name])
 
     def encode(self, parts: Iterable[Part]) -> None:
         """Put the features of known media into the cache's folder, if it has one, in batches. Raises BadMedia."""
@@ -109,7 +127,7 @@ class Embedder(nn.Module):
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a user's text; a special token typed as text stays text."""
-        return self._tokenize(text, special=False)
+        return self.common.ids(text, special=False)
 
     def media(self, part: Part) -> Tensor:
         """Features of a media part, (T, F), from the cache where it is there."""
@@ -125,6 +143,16 @@ class Embedder(nn.Module):
         """Features (B, T, F) of one modality -> tokens (B, T', D)."""
         tokens: Tensor = self.connectors[name](features.to(self.table.weight.device, torch.float32))
         return tokens.to(self.table.weight.dtype)
+
+    def _spoken(self, part: Part) -> Tensor:
+        """A media part in the backbone's terms, (T, D)."""
+        features = self.media(part)
+        key = self.features.key(self.encoder(part.modality), part) if self._recent.room else ""
+        tokens = self._recent.get(key)
+        if tokens is None:
+            tokens = self.project(part.modality, features[None])[0]
+            self._recent.put(key, tokens)
+        return tokens
 
     def embed(self, parts: Sequence[Part]) -> Embedded:
         """The whole prompt, chat template around it, ready for an engine. Blocking: it runs encoders.
@@ -145,7 +173,7 @@ class Embedder(nn.Module):
                     assert isinstance(part.content, str), "A text part holds a string."
                     pieces.append(self.words(self.ids(part.content)))
                 else:
-                    tokens = self.project(part.modality, self.media(part)[None])[0]  # (T, D)
+                    tokens = self._spoken(part)  # (T, D)
                     media_tokens[part.modality] = media_tokens.get(part.modality, 0) + len(tokens)
                     pieces.append(tokens)
             pieces.append(self.words(following))
@@ -162,18 +190,18 @@ class Embedder(nn.Module):
 
         A conversation that brings no system message gets the checkpoint's own.
         """
+        key = "\n".join(roles)
+        if (known := self._frames.get(key)) is not None:
+            return known
         messages = [{"role": role, "content": _HERE} for role in roles]
         if self.system is not None and "system" not in roles:
             messages.insert(0, {"role": "system", "content": self.system})
         text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         pieces = text.split(_HERE)
         assert len(pieces) == len(roles) + 1, "The template shows every message once."
-        return [self._tokenize(piece, special=True) for piece in pieces]
-
-    def _tokenize(self, text: str, special: bool) -> list[int]:
-        """One thread at a time: a fast tokenizer keeps whether it splits special tokens as a state of its own."""
-        with self._tokenizing:
-            return list(self.tokenizer(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"])
+        frame = [self.common.ids(piece, special=True) for piece in pieces]
+        self._frames.put(key, frame)
+        return frame
 
     def words(self, ids: Sequence[int]) -> Tensor:
         """Rows of the embedding table, (T, D)."""

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,15 +22,42 @@ from modalities.base import BadMedia, Encoder, Modality, Part
 
 BATCH = 16
 
+V = TypeVar("V")
+
+
+class Recent(Generic[V]):
+    """The last so many values, by key; any thread may ask."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._values: OrderedDict[str, V] = OrderedDict()
+        self._lock = Lock()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: str) -> V | None:
+        """The value, which is now the last one used; None if it is not there."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+            return self._values.get(key)
+
+    def put(self, key: str, value: V) -> None:
+        """Keep a value, and let go of the one that was not used for longest."""
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self.room:
+                self._values.popitem(last=False)
+
 
 class Features:
     """Features (T, F) of media parts. With a `folder` they outlive the process; `room` bounds the memory."""
 
     def __init__(self, folder: Path | None = None, room: int = 256) -> None:
         self.folder = folder
-        self.room = room
         self.hits = self.misses = 0  # of `known`
-        self._memory: OrderedDict[str, Tensor] = OrderedDict()
+        self._memory: Recent[Tensor] = Recent(room)
         self._lock = Lock()
 
     def get(self, modality: Modality, encoder: Encoder, part: Part) -> Tensor:
@@ -39,6 +66,10 @@ class Features:
         key = _key(encoder, data)
         found = self._recall(key)
         return found if found is not None else self._encode(encoder, [(key, modality.read(data))])[0]
+
+    def key(self, encoder: Encoder, part: Part) -> str:
+        """What tells a media part's features from all others: the encoder, its preprocessing, the file's bytes."""
+        return _key(encoder, part.data())
 
     def known(self, encoder: Encoder, part: Part) -> bool:
         """Whether a media part has been encoded before; counted as a hit or a miss."""
@@ -79,7 +110,7 @@ class Features:
         encoded = encoder([one for _, one in batch])
         features = [one.half().cpu() for one in encoded]  # (T, F) each
         for (key, _), one in zip(batch, features, strict=True):
-            self._remember(key, one)
+            self._memory.put(key, one)
             if self.folder is not None:
                 path = self._path(key)
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,21 +125,13 @@ class Features:
         return self.folder / identity / digest[:2] / f"{digest}.safetensors"
 
     def _recall(self, key: str) -> Tensor | None:
-        with self._lock:
-            if key in self._memory:
-                self._memory.move_to_end(key)
-                return self._memory[key]
+        if (recent := self._memory.get(key)) is not None:
+            return recent
         if self.folder is not None and (path := self._path(key)).exists():
             found = load_file(path)["features"]
-            self._remember(key, found)
+            self._memory.put(key, found)
             return found
         return None
-
-    def _remember(self, key: str, features: Tensor) -> None:
-        with self._lock:
-            self._memory[key] = features
-            while len(self._memory) > self.room:
-                self._memory.popitem(last=False)
 
 
 def _key(encoder: Encoder, data: bytes) -> str:

@@ -108,8 +108,8 @@ class MLLM(nn.Module):
 
     def _segment(self, sample: Sample, lead: int) -> tuple[list[int], list[int]]:
         text = "".join(str(part.content) for part in sample.prompt[lead:])
-        end = self.embedder.tokenizer.eos_token_id
-        return self.embedder.ids(text) + self.embedder.after, [*self.embedder.ids(sample.answers[0]), end]
+        end = [self.embedder.tokenizer.eos_token_id] if sample.whole else []
+        return self.embedder.ids(text) + self.embedder.after, self.embedder.ids(sample.answers[0]) + end
 
     def _tokens(self, part: Part) -> int:
         """How many tokens the connector makes of this part."""

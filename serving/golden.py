@@ -5,7 +5,6 @@ choice came near. Any engine, in any precision and under any load, has to say th
 weights in it. Plain text reaches every weight of the LLM; connectors are covered by the hashes of their files.
 """
 
-import asyncio
 import json
 from contextlib import aclosing
 
@@ -52,10 +51,12 @@ def read(store: Store, checkpoint: str) -> tuple[Golden, ...]:
 
 
 async def confirm(deployment: Deployment, golden: tuple[Golden, ...]) -> None:
-    """Ask the golden prompts. Raises NotGolden, and whatever the engine raises."""
-    certain = [one for one in golden if one.tokens]
-    for one, said in zip(certain, await asyncio.gather(*(_say(deployment, one) for one in certain)), strict=True):
-        if said != one.tokens:
+    """Ask the golden prompts, one after the other: together they would hold everybody else up for their prefill.
+
+    Raises NotGolden, and whatever the engine raises.
+    """
+    for one in golden:
+        if one.tokens and await _say(deployment, one) != one.tokens:
             raise NotGolden(
                 f"{deployment.checkpoint.id} does not say what it said when it was judged (to {one.prompt!r}); "
                 "gate it again, or deploy another."

@@ -10,13 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import nn
-
-from modalities.assemble import senses, table_of
+from modalities.assemble import common, senses
 from modalities.backbone import backbone
 from modalities.checkpoint import Checkpoint, Store
 from modalities.deltas import read_config
-from modalities.embedder import Embedder
+from modalities.embedder import Common, Embedder
 from modalities.features import Features
 from serving.deployment import Deployment, ids_of, in_process
 from serving.pieces import Piece, Pieces
@@ -25,6 +23,8 @@ from serving.vllm_swap import Host
 
 ENGINES = ("vllm", "transformers")
 SWAPS = ("beside", "drain", "second")
+
+RECENT = 256  # files of which a deployment keeps the tokens, too
 
 # Its own thread: a first load may fetch for minutes, and the shared ones are for what is short.
 _LOADING = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -84,7 +84,7 @@ class OnVllm:
         self._swap = swap
         self._arguments = dict(arguments)
         self._hosts: dict[str, Host] = {}  # by backbone
-        self._tables: dict[str, tuple[nn.Embedding, int]] = {}
+        self._common: dict[str, Common] = {}  # by backbone
 
     async def load(self, store: Store, checkpoint: str) -> Deployment:
         """See Loader. The first checkpoint on a backbone starts the engine."""
@@ -103,11 +103,9 @@ class OnVllm:
     def _read(self, store: Store, checkpoint: str) -> tuple[Checkpoint, Embedder]:
         manifest = store.load(checkpoint)
         base = manifest.base_llm
-        if base not in self._tables:
-            self._tables[base] = table_of(backbone(store.root, base))
-        embedder = senses(store, manifest, *self._tables[base])
-        embedder.features = self.features
-        return manifest, embedder
+        if base not in self._common:
+            self._common[base] = common(store, base)
+        return manifest, senses(store, manifest, self._common[base], self.features, RECENT)
 
 
 def _pieces(store: Store, manifest: Checkpoint) -> Pieces:

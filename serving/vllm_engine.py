@@ -8,6 +8,7 @@ Shapes: T = tokens, D = backbone width.
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -75,7 +76,12 @@ class Vllm:
             "enable_prompt_embeds": True,
             "worker_extension_cls": "serving.vllm_worker.Weights",
         }
-        return cls(AsyncLLM.from_engine_args(AsyncEngineArgs(**{**DEFAULTS, **lora, **arguments, **fixed})), end_ids)
+        made = cls(AsyncLLM.from_engine_args(AsyncEngineArgs(**{**DEFAULTS, **lora, **arguments, **fixed})), end_ids)
+        # Hundreds of thousands of objects live from here to the end; looking through them all for garbage, which a
+        # swap asks for, holds every stream up for most of a second.
+        gc.collect()
+        gc.freeze()
+        return made
 
     @property
     def failure(self) -> str | None:

@@ -60,10 +60,21 @@ class Weights:
         """
         if not self.model_config.enforce_eager:
             return
+        named: dict[int, _Named] = {}  # by the engine's own note of who names which LoRA: all modules share one
         for linear in chain.from_iterable(self._layers):
-            if (base := getattr(linear.module, "base_layer", None)) is not None:
-                plain = partial(base.quant_method.apply, base)
-                linear.module.apply = partial(_beside, linear.module, plain) if lent else plain
+            if (base := getattr(linear.module, "base_layer", None)) is None:
+                continue
+            notes = linear.module.punica_wrapper
+            vars(notes).pop("update_metadata", None)
+            plain = partial(base.quant_method.apply, base)
+            if not lent:
+                linear.module.apply = plain
+                continue
+            if id(notes) not in named:
+                named[id(notes)] = _Named(notes)
+            linear.module.apply = partial(_beside, linear.module, plain, named[id(notes)])
+        for one in named.values():
+            one.follow()
 
     def drop(self) -> None:
         """Forget what was staged."""
@@ -104,18 +115,47 @@ class Weights:
         return [layers[number] for number in sorted(layers)]
 
 
-def _beside(module: Any, plain: Callable[..., Tensor], x: Tensor, bias: Tensor | None = None) -> Tensor:
+class _Named:
+    """Which tokens of a step name the LoRA: found once when that changes, not once for each of the modules."""
+
+    def __init__(self, notes: Any) -> None:
+        self._notes = notes
+        self._update = notes.update_metadata
+        self.all = False
+        self.rows = torch.empty(0, dtype=torch.long)
+
+    def follow(self) -> None:
+        """Look now, and again whenever the engine writes down who comes next."""
+        self._notes.update_metadata = self.update
+        self._look()
+
+    def update(self, *arguments: Any, **named: Any) -> None:
+        """In place of the engine's own `update_metadata`."""
+        self._update(*arguments, **named)
+        self._look()
+
+    def _look(self) -> None:
+        if self._notes.indices_len[0] is None:  # nothing has run yet
+            return
+        mine = self._notes.token_lora_indices >= 0  # (N,)
+        self.all = bool(mine.all())
+        self.rows = mine.nonzero()[:, 0]
+
+
+def _beside(module: Any, plain: Callable[..., Tensor], named: _Named, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """x (N, in) -> (N, out): the base for all tokens, and the first slot's LoRA for those that name it."""
     out = plain(x, bias)
-    rows = (module.punica_wrapper.token_lora_indices[: len(x)] >= 0).nonzero()[:, 0]
-    if len(rows):
-        mine, start = x[rows], 0
-        for a, b in zip(
-            module.lora_a_stacked, module.lora_b_stacked, strict=True
-        ):  # (slots, 1, r, in), (slots, 1, out, r)
-            delta = (mine @ a[0, 0].T) @ b[0, 0].T  # (rows, out)
-            out[rows, start : start + delta.shape[1]] += delta
-            start += delta.shape[1]
+    if not len(named.rows):
+        return out
+    mine, start = x if named.all else x[named.rows], 0
+    for a, b in zip(module.lora_a_stacked, module.lora_b_stacked, strict=True):  # (slots, 1, r, in), (slots, 1, out, r)
+        end = start + b.shape[2]
+        delta = (mine @ a[0, 0].T) @ b[0, 0].T  # (rows, out)
+        if named.all:
+            out[:, start:end] += delta
+        else:
+            out[named.rows, start:end] += delta
+        start = end
     return out
 
 

@@ -44,7 +44,9 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, str, str]:
 
 def bits(model: MLLM) -> dict[str, Tensor]:
     encoders = {
-        f"encoder.{name}.{k}": v for name, e in model.embedder._encoders.items() for k, v in e.state_dict().items()
+        f"encoder.{name}.{k}": v
+        for name, e in model.embedder.common.encoders.items()
+        for k, v in e.state_dict().items()
     }
     return {name: value.clone() for name, value in model.state_dict().items()} | encoders
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from modalities.assemble import assemble
+from modalities.assemble import assemble, common, senses
 from modalities.base import BadMedia, Part, Sample, UnknownModality, builtin, find
 from modalities.checkpoint import Store
 from modalities.connectors import MLP
@@ -130,6 +130,34 @@ def test_memory_holds_no_more_than_its_room(model: MLLM) -> None:
     for seed in range(6):
         cache.get(find("tests.toy.tone"), model.embedder.encoder("tone"), Part("tone", pico.tone(seed)))
     assert len(cache._memory) == 3
+
+
+@torch.no_grad()
+def test_what_a_connector_made_is_kept_for_serving_and_not_for_training(pico_store: Store) -> None:
+    manifest = pico_store.load(str(pico_store.live()))
+    shared, features = common(pico_store, manifest.base_llm), Features()
+    serving = senses(pico_store, manifest, shared, features, recent=2)
+    training = senses(pico_store, manifest, shared, features)
+    prompt = [Part("tone", pico.tone(0)), Part("text", "How high?")]
+    first = [embedder.embed(prompt).embeds for embedder in (serving, training)]
+    assert torch.equal(*first)
+    for embedder in (serving, training):
+        for weight in embedder.connectors.parameters():
+            weight.zero_()
+    assert torch.equal(serving.embed(prompt).embeds, first[0])
+    assert not torch.equal(training.embed(prompt).embeds, first[1])
+    for seed in (1, 2):  # its room is two files
+        serving.embed([Part("tone", pico.tone(seed))])
+    assert torch.equal(serving.embed(prompt).embeds, training.embed(prompt).embeds)
+
+
+def test_checkpoints_on_one_backbone_share_tokenizer_and_encoders(pico_store: Store) -> None:
+    manifest = pico_store.load(str(pico_store.live()))
+    shared = common(pico_store, manifest.base_llm)
+    one, other = (senses(pico_store, manifest, shared, Features()) for _ in range(2))
+    assert one.tokenizer is other.tokenizer
+    assert one.encoder("tone") is other.encoder("tone")
+    assert one.connectors["tone"] is not other.connectors["tone"]
 
 
 def test_unreadable_media_reach_neither_encoder_nor_cache(model: MLLM, tmp_path: Path) -> None:
