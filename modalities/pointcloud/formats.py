@@ -6,27 +6,45 @@ What a header promises is checked before memory is taken for it. It knows no sam
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
+from PIL import Image
+from trimesh.visual.color import uv_to_color
 
 from modalities.base import BadMedia
 
 KNOWN = "PLY, PCD, OBJ, GLB, STL, OFF, XYZ or NPY"
 MOST = 5_000_000  # points, or triangles, of one file
+MOST_PIXELS = 50_000_000  # of a picture that is wrapped around a mesh
+
+
+@dataclass(frozen=True)
+class Skin:
+    """A picture that is wrapped around some of a shape's triangles."""
+
+    picture: Image.Image
+    at: NDArray[Any]  # (V, 2), where each of the shape's points lies in it: from left and from below, in [0, 1]
+    tint: NDArray[Any]  # (3,), in [0, 1]; the picture is multiplied by it
+    faces: range  # of the shape
+
+    def colours(self, places: NDArray[Any]) -> NDArray[Any]:
+        """The colours (N, 3) in [0, 1] at places (N, 2) of the picture."""
+        return np.asarray(uv_to_color(places, self.picture))[:, :3] / 255 * self.tint
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a file holds: points, perhaps their colours in [0, 1], perhaps triangles over them."""
+    """What a file holds: points, perhaps their colours in [0, 1], perhaps triangles over them and their skins."""
 
     points: NDArray[Any]  # (V, 3)
     colours: NDArray[Any] | None = None  # (V, 3)
     faces: NDArray[Any] | None = None  # (M, 3)
+    skins: tuple[Skin, ...] = ()
 
 
 def sniff(data: bytes) -> tuple[str, Callable[[bytes], Shape]] | None:
@@ -80,12 +98,42 @@ def glb(data: bytes) -> Shape:
     placed = sum(len(scene.geometry[scene.graph[node][1]].vertices) for node in scene.graph.nodes_geometry)
     if placed > MOST:
         raise BadMedia(f"The GLB file places more than {MOST:,} points; simplify it.")
-    shapes = [_geometry(one) for one in scene.dump()]
+    parts = scene.dump()
+    shapes = [_geometry(one) for one in parts]
     offsets = np.cumsum([0, *(len(shape.points) for shape in shapes)])
     faces = [shape.faces + at for shape, at in zip(shapes, offsets, strict=False) if shape.faces is not None]
     grey = [np.full((len(shape.points), 3), 0.5) if shape.colours is None else shape.colours for shape in shapes]
     points = np.concatenate([shape.points for shape in shapes])
-    return Shape(points, np.concatenate(grey), np.concatenate(faces) if faces else None)
+    skins = _skins(parts, shapes, len(points))
+    return Shape(points, np.concatenate(grey), np.concatenate(faces) if faces else None, skins)
+
+
+def _skins(parts: Sequence[Any], shapes: Sequence[Shape], count: int) -> tuple[Skin, ...]:
+    """The pictures of the parts of a scene, whose points and triangles stand one part after the other."""
+    found, start, first = [], 0, 0
+    for part, shape in zip(parts, shapes, strict=True):
+        number = 0 if shape.faces is None else len(shape.faces)
+        picture, uv = _picture(part), getattr(part.visual, "uv", None)
+        if number and picture is not None and uv is not None and len(uv) == len(shape.points):
+            at = np.zeros((count, 2))
+            at[start : start + len(uv)] = np.nan_to_num(np.asarray(uv, np.float64))
+            factor = getattr(part.visual.material, "baseColorFactor", None)
+            tint = np.ones(3) if factor is None else np.asarray(factor, np.float64)[:3] / 255
+            found.append(Skin(picture, at, tint, range(first, first + number)))
+        start, first = start + len(shape.points), first + number
+    return tuple(found)
+
+
+def _picture(part: Any) -> Image.Image | None:
+    """The picture of a mesh's material, if it has one that can be opened."""
+    material = getattr(part.visual, "material", None)
+    picture = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
+    if not isinstance(picture, Image.Image) or picture.width * picture.height > MOST_PIXELS:
+        return None
+    try:
+        return picture.convert("RGB")
+    except Exception:  # a stranger's picture may be broken in any way: its mesh has a plain colour then
+        return None
 
 
 def stl(data: bytes) -> Shape:
@@ -200,7 +248,7 @@ def _geometry(found: Any) -> Shape:
 
 def _mesh_colours(mesh: trimesh.Trimesh) -> NDArray[Any] | None:
     visual: Any = mesh.visual
-    if visual.kind == "texture":  # the picture may be anything: its material's plain colour is enough
+    if visual.kind == "texture":  # where there is no picture, its material has a plain colour
         plain = np.asarray(visual.material.main_color, np.float64)[:3] / 255
         return np.tile(plain, (len(mesh.vertices), 1))
     return np.asarray(visual.vertex_colors)[:, :3] / 255 if visual.defined else None
