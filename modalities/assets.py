@@ -59,9 +59,10 @@ class Package:
         if self.kind == "npm":
             return [["npm", "pack", "--silent", "--ignore-scripts", "--cache=tmp", f"{self.name}@{self.version}"]]
         if self.kind == "deb":  # with lists of its own: apt's are root's, and a small machine has none
-            folders = ["Dir::State::Lists=tmp/lists", "Dir::Cache=tmp/cache", "APT::Sandbox::User=root"]
-            apt = ["apt-get", "-q", *(f"-o{one}" for one in folders)]
-            return [[*apt, "update"], [*apt, "download", f"{self.name}={self.version}"]]
+            folders = ["mkdir", "-p", "tmp/lists/partial", "tmp/cache/archives/partial"]
+            settings = ["Dir::State::Lists=./tmp/lists", "Dir::Cache=./tmp/cache", "APT::Sandbox::User=root"]
+            apt = ["apt-get", "-q", *(f"-o{one}" for one in settings)]
+            return [folders, [*apt, "update"], [*apt, "download", f"{self.name}={self.version}"]]
         quiet = ["-q", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
         wanted = ["--no-deps", "--only-binary", ":all:", f"{self.name}=={self.version}"]
         return [[sys.executable, "-m", "pip", "download", *quiet, *wanted]]

@@ -18,7 +18,7 @@ LONGEST = 30  # seconds of it
 def playable(data: bytes, suffix: str) -> bytes | None:
     """The bytes of an MP4 to be shown instead, without sound; None when the film can be shown as it is."""
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
-    with av.open(io.BytesIO(data), options=options) as source:
+    with av.open(io.BytesIO(data), "r", options=options) as source:
         track = source.streams.video[0]
         if suffix.lstrip(".") in CONTAINERS and track.codec_context.name in PLAYED:
             return None
@@ -39,7 +39,8 @@ def _remade(source: av.container.InputContainer, track: av.VideoStream) -> bytes
             width, height = (max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height))
             picture = frame.reformat(width, height, "rgb24").to_ndarray()  # (H, W, 3)
             turned = np.rot90(picture, round(frame.rotation / 90))
-            made.height, made.width = turned.shape[:2]
+            if number == 0:
+                made.height, made.width = turned.shape[:2]
             target.mux(made.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(turned), "rgb24")))
         target.mux(made.encode())
     return stream.getvalue()

@@ -34,7 +34,7 @@ def wave(data: bytes) -> Wave:
 def _decoded(data: bytes) -> Wave:
     """The first LONGEST seconds: all channels' mean, resampled."""
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
-    with av.open(io.BytesIO(data), options=options) as container:
+    with av.open(io.BytesIO(data), "r", options=options) as container:
         if not container.streams.audio:
             raise BadMedia("The file has no sound; send one that has.")
         resampler = av.AudioResampler(format="fltp", rate=RATE)  # its own mono would be louder than the mean

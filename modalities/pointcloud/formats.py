@@ -34,7 +34,8 @@ class Skin:
 
     def colours(self, places: NDArray[Any]) -> NDArray[Any]:
         """The colours (N, 3) in [0, 1] at places (N, 2) of the picture."""
-        return np.asarray(uv_to_color(places, self.picture))[:, :3] / 255 * self.tint
+        seen: NDArray[Any] = np.asarray(uv_to_color(places, self.picture))[:, :3] / 255 * self.tint
+        return seen
 
 
 @dataclass(frozen=True)

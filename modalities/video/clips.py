@@ -112,7 +112,8 @@ def _planes(rgb: Pixels) -> Pixels:
     planes = [luma.ravel()]
     for plane in (pink, warm):
         planes.append(((plane[::2, ::2] + plane[1::2, ::2] + plane[::2, 1::2] + plane[1::2, 1::2] + 2) >> 2).ravel())
-    return np.concatenate(planes).astype(np.uint8).reshape(-1, rgb.shape[1])
+    flat: Pixels = np.concatenate(planes).astype(np.uint8)
+    return flat.reshape(-1, rgb.shape[1])
 
 
 def _picture(path: Path, clip: Clip) -> Image.Image:

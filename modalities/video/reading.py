@@ -43,7 +43,7 @@ def read(data: bytes) -> list[Picture]:
 def _evenly(data: bytes, *, keys: bool) -> list[Picture]:
     """The four frames; with `keys` of a long video only, chosen among its key frames: none if those are too few."""
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
-    with av.open(io.BytesIO(data), options=options) as container:
+    with av.open(io.BytesIO(data), "r", options=options) as container:
         if not container.streams.video:
             raise BadMedia("The file has no pictures, only sound or text; send a video.")
         track = container.streams.video[0]

@@ -84,6 +84,7 @@ def test_a_debian_package_comes_through_apt_with_lists_of_its_own(tmp_path: Path
     folder = fetch(tmp_path, DEB)
     assert folder.name == "media-types-10.0.0"
     assert (folder / "etc" / "mime.types").is_file()
+    assert not Path("/var/lib/apt/tmp").exists(), "apt takes a path without ./ for one of its own folders"
     assert remains(tmp_path) == []
 
 

@@ -77,7 +77,7 @@ def heic() -> bytes:
     return struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"heic", 0, b"mif1", b"heic") + bytes(400)
 
 
-ROWS = (
+ALL: tuple[Row, ...] = (
     Row("a phone's JPEG, 12 megapixels, turned by EXIF", "image", phone),
     Row("a palette PNG", "image", lambda: saved(photo().quantize(16), "PNG")),
     Row("a PNG with alpha", "image", lambda: saved(photo().convert("RGBA"), "PNG")),
@@ -114,7 +114,7 @@ ROWS = (
     Row("a text glTF that names other files", "pointcloud", lambda: b'{"asset": {"version": "2.0"}}', "send a PLY"),
     Row("a picture sent as a 3D file", "pointcloud", lambda: saved(photo(), "PNG"), "no 3D file"),
 )
-ROWS = tuple(row for row in ROWS if row.modality in builtin())
+ROWS = tuple(row for row in ALL if row.modality in builtin())
 
 
 @pytest.fixture(scope="module")

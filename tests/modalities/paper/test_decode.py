@@ -31,7 +31,7 @@ def encoded(container: str, codec: str) -> bytes:
     stream = io.BytesIO()
     tone = (np.sin(2 * np.pi * 440 * np.arange(44100) / 44100) * 0.5 * 2**15).astype(np.int16)
     with av.open(stream, "w", format=container) as file:
-        track = file.add_stream(codec, rate=44100, layout="stereo")
+        track: Any = file.add_stream(codec, rate=44100, layout="stereo")
         frame = av.AudioFrame.from_ndarray(np.repeat(tone, 2)[None], "s16", "stereo")
         frame.sample_rate = 44100
         file.mux(track.encode(frame))
