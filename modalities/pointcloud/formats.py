@@ -6,36 +6,19 @@ What a header promises is checked before memory is taken for it. It knows no sam
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import trimesh
 from numpy.typing import NDArray
-from PIL import Image
-from trimesh.visual.color import uv_to_color
 
 from modalities.base import BadMedia
+from modalities.pointcloud.skins import Skin, skins
 
 KNOWN = "PLY, PCD, OBJ, GLB, STL, OFF, XYZ or NPY"
 MOST = 5_000_000  # points, or triangles, of one file
-MOST_PIXELS = 50_000_000  # of a picture that is wrapped around a mesh
-
-
-@dataclass(frozen=True)
-class Skin:
-    """A picture that is wrapped around some of a shape's triangles."""
-
-    picture: Image.Image
-    at: NDArray[Any]  # (V, 2), where each of the shape's points lies in it: from left and from below, in [0, 1]
-    tint: NDArray[Any]  # (3,), in [0, 1]; the picture is multiplied by it
-    faces: range  # of the shape
-
-    def colours(self, places: NDArray[Any]) -> NDArray[Any]:
-        """The colours (N, 3) in [0, 1] at places (N, 2) of the picture."""
-        seen: NDArray[Any] = np.asarray(uv_to_color(places, self.picture))[:, :3] / 255 * self.tint
-        return seen
 
 
 @dataclass(frozen=True)
@@ -105,36 +88,9 @@ def glb(data: bytes) -> Shape:
     faces = [shape.faces + at for shape, at in zip(shapes, offsets, strict=False) if shape.faces is not None]
     grey = [np.full((len(shape.points), 3), 0.5) if shape.colours is None else shape.colours for shape in shapes]
     points = np.concatenate([shape.points for shape in shapes])
-    skins = _skins(parts, shapes, len(points))
-    return Shape(points, np.concatenate(grey), np.concatenate(faces) if faces else None, skins)
-
-
-def _skins(parts: Sequence[Any], shapes: Sequence[Shape], count: int) -> tuple[Skin, ...]:
-    """The pictures of the parts of a scene, whose points and triangles stand one part after the other."""
-    found, start, first = [], 0, 0
-    for part, shape in zip(parts, shapes, strict=True):
-        number = 0 if shape.faces is None else len(shape.faces)
-        picture, uv = _picture(part), getattr(part.visual, "uv", None)
-        if number and picture is not None and uv is not None and len(uv) == len(shape.points):
-            at = np.zeros((count, 2))
-            at[start : start + len(uv)] = np.nan_to_num(np.asarray(uv, np.float64))
-            factor = getattr(part.visual.material, "baseColorFactor", None)
-            tint = np.ones(3) if factor is None else np.asarray(factor, np.float64)[:3] / 255
-            found.append(Skin(picture, at, tint, range(first, first + number)))
-        start, first = start + len(shape.points), first + number
-    return tuple(found)
-
-
-def _picture(part: Any) -> Image.Image | None:
-    """The picture of a mesh's material, if it has one that can be opened."""
-    material = getattr(part.visual, "material", None)
-    picture = getattr(material, "baseColorTexture", None) or getattr(material, "image", None)
-    if not isinstance(picture, Image.Image) or picture.width * picture.height > MOST_PIXELS:
-        return None
-    try:
-        return picture.convert("RGB")
-    except Exception:  # a stranger's picture may be broken in any way: its mesh has a plain colour then
-        return None
+    numbers = [0 if shape.faces is None else len(shape.faces) for shape in shapes]
+    wrapped = skins(parts, [len(shape.points) for shape in shapes], numbers)
+    return Shape(points, np.concatenate(grey), np.concatenate(faces) if faces else None, wrapped)
 
 
 def stl(data: bytes) -> Shape:

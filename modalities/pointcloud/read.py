@@ -58,7 +58,7 @@ def cloud(shape: Shape, kind: str, seed: int, count: int = POINTS, candidates: i
         tint = np.einsum("nk,nkd->nd", weights, tint[shape.faces[chosen]])
         for skin in shape.skins:
             on = (chosen >= skin.faces.start) & (chosen < skin.faces.stop)
-            tint[on] = skin.colours(np.einsum("nk,nkd->nd", weights[on], skin.at[shape.faces[chosen[on]]]))
+            tint[on] = skin.colours(shape.faces[chosen[on]], weights[on])
     elif len(fine) > candidates:
         kept = np.sort(np.random.default_rng(seed).choice(len(fine), candidates, replace=False))
         fine, tint = fine[kept], tint[kept]

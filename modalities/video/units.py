@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ class Unit:
     race: str
     stem: str  # how its pictures' names begin
     attacks: list[Attack]
-    shown: dict[str, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
+    shown: dict[str, set[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,11 @@ def _done(unit: Unit, key: str, word: str) -> tuple[str, str | None] | None:
     table = _table()
     if word in table["words"]:
         return table["words"][word], None
-    played = {tag for tag, _ in unit.shown[key]}
+    shown = unit.shown.get(key, set())
+    played = {tag for tag, _ in shown}
     if played >= HOVERING:
         return "flying", None
-    used = [attack for attack in unit.attacks if ("attack_anim", attack.name) in unit.shown[key]]
+    used = [attack for attack in unit.attacks if ("attack_anim", attack.name) in shown]
     if not played and word in (*CLOSE, *AFAR):
         reach = [attack for attack in unit.attacks if attack.ranged == (word in AFAR)]
         used = reach if len(reach) == 1 else []
