@@ -87,6 +87,7 @@ def make(root: Path, folder: Path) -> None:
     lines: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
     known = stamps(root)
     trained = Counter(stamp.kind for stamp in known if not stamp.held_out)
+    drawn: Counter[str] = Counter()
     for split in lines:
         (folder / split).mkdir()
     for number, stamp in enumerate(known):
@@ -95,7 +96,9 @@ def make(root: Path, folder: Path) -> None:
             file = f"{split}/{number:03d}-{stamp.path.stem.lower()}-{copy}.png"
             random = Random(f"{stamp.path.relative_to(root)} {copy}")
             draw(stamp, random, mirrored=copy == 1).save(folder / file)
-            lines[split] += _lines(stamp, file, known, random, asked=trained[stamp.kind] > 1)
+            facts = {"kind": trained[stamp.kind] > 1, "shown": drawn[split] % 2 == 0}
+            lines[split] += _lines(stamp, file, known, random, **facts)
+            drawn[split] += 1
     for split, written in lines.items():
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in written)
         (folder / f"{split}.jsonl").write_text(text, "utf-8")
@@ -118,13 +121,14 @@ def draw(stamp: Stamp, random: Random, *, mirrored: bool) -> Image.Image:
     return canvas.convert("RGB")
 
 
-def _lines(stamp: Stamp, file: str, known: list[Stamp], random: Random, *, asked: bool) -> Iterator[dict[str, Any]]:
-    """A caption, the kind of thing, and whether it is a certain thing."""
+def _lines(
+    stamp: Stamp, file: str, known: list[Stamp], random: Random, *, kind: bool, shown: bool
+) -> Iterator[dict[str, Any]]:
+    """A caption, the kind of thing where that is asked, and whether it is what is `shown` or another thing."""
     said = [form.format(stamp.name) for form in (*random.sample(FORMS[:-1], len(FORMS) - 1), FORMS[-1])]
     yield _line(file, "caption", "photo", random.choice(DESCRIBE), said)
-    if asked:
+    if kind:
         yield _line(file, "qa", "photo kind", random.choice(KIND), [stamp.kind])
-    shown = random.random() < 0.5
     other = random.choice([one for one in known if not _alike(one, stamp)])
     question = random.choice(IDENTITY).format(stamp.name if shown else other.name)
     yield _line(file, "qa", "photo identity", question, ["yes" if shown else "no"])

@@ -67,7 +67,7 @@ def test_the_datasets_are_the_pictures_second_source(shared_store: Path, dataset
 
 def test_the_most_common_answer_is_a_bad_guess(datasets: Sequence[Dataset]) -> None:
     for samples in (datasets[1].train, datasets[1].test):
-        for topic, most in {"photo kind": 0.4, "photo identity": 0.65}.items():
+        for topic, most in {"photo kind": 0.4, "photo identity": 0.53}.items():
             counted = Counter(sample.answers[0] for sample in samples if sample.topic == topic)
             assert counted.most_common(1)[0][1] <= most * counted.total()
 
