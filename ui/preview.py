@@ -1,4 +1,4 @@
-"""What the page can show of a file: pictures a browser can draw, 3D files as GLB, sound and film as they are.
+"""What the page can show of a file: pictures a browser can draw, 3D files as GLB, films it can play, sound as it is.
 
 Chosen by the top level of the media type alone. A file that cannot be read is no error here: the page shows its
 name, and the server says what is wrong with it.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from ui.film import playable
 from ui.solid import to_glb
 
 SIDE = 1024  # pixels; a preview needs no more
@@ -23,17 +24,21 @@ def preview(path: Path, display: str) -> Path | None:
             return _draw(_picture, path, ".webp")
         case "model":
             return _draw(_model, path, ".glb")
-        case "audio" | "video":
+        case "video":
+            return _draw(_film, path, ".mp4")
+        case "audio":
             return path
     return None
 
 
-def _draw(draw: Callable[[Path], bytes], path: Path, suffix: str) -> Path | None:
-    """The drawing, put beside the upload so that it goes when the upload goes."""
+def _draw(draw: Callable[[Path], bytes | None], path: Path, suffix: str) -> Path | None:
+    """The drawing, put beside the upload so that it goes when the upload goes; the upload where none is needed."""
     try:
         drawn = draw(path)
     except Exception:  # a stranger's file may break any reader in any way, and this is only its preview
         return None
+    if drawn is None:
+        return path
     target = path.with_name(f"{path.name}.preview{suffix}")
     target.write_bytes(drawn)
     return target
@@ -53,3 +58,7 @@ def _picture(path: Path) -> bytes:
 
 def _model(path: Path) -> bytes:
     return to_glb(path.read_bytes(), path.suffix[1:].lower())
+
+
+def _film(path: Path) -> bytes | None:
+    return playable(path.read_bytes(), path.suffix.lower())

@@ -35,8 +35,8 @@ def _datasets(store: Path) -> Sequence[Dataset]:
 
 MODALITY = Modality(
     name="image",
-    media_types=("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp"),
-    suffixes=(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"),
+    media_types=("image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/tiff", "image/avif"),
+    suffixes=(".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
     max_bytes=20_000_000,
     read=_read,
     encoder=_encoder,

@@ -1,6 +1,6 @@
-"""The picture datasets: captions and questions over emoji art, a whole art style held out for the test.
+"""The picture datasets: captions and questions over emoji art, an art style held out for the test, and photographs.
 
-The folder has the layout of a user's own data, so it is an example of one too. The same packages give the same
+The emoji's folder has the layout of a user's own data, so it is an example of one too. The same packages give the same
 bytes. It knows neither encoder nor backbone.
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from modalities.assets import build
 from modalities.base import TEXT, Dataset, Part, Sample, Task
+from modalities.image import stamps
 from modalities.image.pictures import Art, Picture
 from modalities.image.plan import VERSION, Split, plan
 from modalities.pool import spread
@@ -18,7 +19,7 @@ SPLITS: tuple[Split, Split] = ("train", "test")
 
 
 def load(store: Path) -> list[Dataset]:
-    """`emoji-caption` and `emoji-qa`, fetched and drawn when they are missing."""
+    """`emoji-caption` and `emoji-qa`, fetched and drawn when they are missing; photographs where they can be had."""
     folder = build(store, VERSION, lambda folder: draw(Art(store), folder), kind="data")
     samples = {split: read(folder, split) for split in SPLITS}
 
@@ -26,7 +27,8 @@ def load(store: Path) -> list[Dataset]:
         return tuple(sample for sample in samples[split] if sample.task == task)
 
     tasks: tuple[Task, Task] = ("caption", "qa")
-    return [Dataset(f"emoji-{task}", task, of(task, "train"), of(task, "test")) for task in tasks]
+    emoji = [Dataset(f"emoji-{task}", task, of(task, "train"), of(task, "test")) for task in tasks]
+    return [*emoji, *stamps.load(store)]
 
 
 def draw(art: Art, folder: Path) -> None:

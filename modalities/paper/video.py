@@ -6,7 +6,7 @@ from modalities.architectures import Projector
 from modalities.base import Encoder, Modality
 from modalities.encoders import vision
 from modalities.paper import image, msvd
-from modalities.paper.decode import frames
+from modalities.video.reading import read
 
 
 def encoder(store: Path) -> Encoder:
@@ -19,7 +19,7 @@ MODALITY = Modality(
     media_types=("video/x-msvideo", "video/mp4", "video/webm", "video/quicktime", "image/gif"),
     suffixes=(".avi", ".mp4", ".webm", ".mov", ".mkv", ".gif"),
     max_bytes=200_000_000,
-    read=frames,
+    read=read,
     encoder=encoder,
     connector=Projector,
     datasets=msvd.load,

@@ -15,6 +15,7 @@ import trimesh
 from numpy.typing import NDArray
 
 from modalities.base import BadMedia
+from modalities.pointcloud.skins import Skin, skins
 
 KNOWN = "PLY, PCD, OBJ, GLB, STL, OFF, XYZ or NPY"
 MOST = 5_000_000  # points, or triangles, of one file
@@ -22,11 +23,12 @@ MOST = 5_000_000  # points, or triangles, of one file
 
 @dataclass(frozen=True)
 class Shape:
-    """What a file holds: points, perhaps their colours in [0, 1], perhaps triangles over them."""
+    """What a file holds: points, perhaps their colours in [0, 1], perhaps triangles over them and their skins."""
 
     points: NDArray[Any]  # (V, 3)
     colours: NDArray[Any] | None = None  # (V, 3)
     faces: NDArray[Any] | None = None  # (M, 3)
+    skins: tuple[Skin, ...] = ()
 
 
 def sniff(data: bytes) -> tuple[str, Callable[[bytes], Shape]] | None:
@@ -80,12 +82,15 @@ def glb(data: bytes) -> Shape:
     placed = sum(len(scene.geometry[scene.graph[node][1]].vertices) for node in scene.graph.nodes_geometry)
     if placed > MOST:
         raise BadMedia(f"The GLB file places more than {MOST:,} points; simplify it.")
-    shapes = [_geometry(one) for one in scene.dump()]
+    parts = scene.dump()
+    shapes = [_geometry(one) for one in parts]
     offsets = np.cumsum([0, *(len(shape.points) for shape in shapes)])
     faces = [shape.faces + at for shape, at in zip(shapes, offsets, strict=False) if shape.faces is not None]
     grey = [np.full((len(shape.points), 3), 0.5) if shape.colours is None else shape.colours for shape in shapes]
     points = np.concatenate([shape.points for shape in shapes])
-    return Shape(points, np.concatenate(grey), np.concatenate(faces) if faces else None)
+    numbers = [0 if shape.faces is None else len(shape.faces) for shape in shapes]
+    wrapped = skins(parts, [len(shape.points) for shape in shapes], numbers)
+    return Shape(points, np.concatenate(grey), np.concatenate(faces) if faces else None, wrapped)
 
 
 def stl(data: bytes) -> Shape:
@@ -200,7 +205,7 @@ def _geometry(found: Any) -> Shape:
 
 def _mesh_colours(mesh: trimesh.Trimesh) -> NDArray[Any] | None:
     visual: Any = mesh.visual
-    if visual.kind == "texture":  # the picture may be anything: its material's plain colour is enough
+    if visual.kind == "texture":  # where there is no picture, its material has a plain colour
         plain = np.asarray(visual.material.main_color, np.float64)[:3] / 255
         return np.tile(plain, (len(mesh.vertices), 1))
     return np.asarray(visual.vertex_colors)[:, :3] / 255 if visual.defined else None

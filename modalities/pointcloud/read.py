@@ -56,6 +56,9 @@ def cloud(shape: Shape, kind: str, seed: int, count: int = POINTS, candidates: i
             raise BadMedia(f"The {kind} file has triangles over points that it does not hold; save it again.")
         fine, chosen, weights = surface(fine, shape.faces, candidates, seed)
         tint = np.einsum("nk,nkd->nd", weights, tint[shape.faces[chosen]])
+        for skin in shape.skins:
+            on = (chosen >= skin.faces.start) & (chosen < skin.faces.stop)
+            tint[on] = skin.colours(shape.faces[chosen[on]], weights[on])
     elif len(fine) > candidates:
         kept = np.sort(np.random.default_rng(seed).choice(len(fine), candidates, replace=False))
         fine, tint = fine[kept], tint[kept]

@@ -3,11 +3,13 @@
 import errno
 import filecmp
 import hashlib
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,16 @@ TARBALL = Package(
     origin="a small package",
     size=1_859,
 )
+DEB = Package(
+    name="media-types",
+    kind="deb",
+    version="10.0.0",
+    file="media-types_10.0.0_all.deb",
+    sha256="aaa46dcb3b39948ae2e0fdb72cfcb2f48c0b59f19785a3da8045c05eb19955dd",
+    licence="ad-hoc",
+    origin="a small Debian package",
+    size=26_136,
+)
 
 
 def remains(store: Path) -> list[str]:
@@ -65,6 +77,45 @@ def test_an_npm_package_comes_through_npm(tmp_path: Path) -> None:
     folder = fetch(tmp_path, TARBALL)
     assert (folder / "package" / "index.js").is_file()
     assert remains(tmp_path) == []
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="no Debian: a user there names a local file")
+def test_a_debian_package_comes_through_apt_with_lists_of_its_own(tmp_path: Path) -> None:
+    folder = fetch(tmp_path, DEB)
+    assert folder.name == "media-types-10.0.0"
+    assert (folder / "etc" / "mime.types").is_file()
+    assert not Path("/var/lib/apt/tmp").exists(), "apt takes a path without ./ for one of its own folders"
+    assert remains(tmp_path) == []
+
+
+def test_an_epoch_in_a_version_is_no_colon_in_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "own.deb"
+    path.write_bytes(deb({"usr/share/own/a.txt": b"hello"}, link="usr/share/own/b.txt"))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setenv("POLYMERA_ASSET_OWN", str(path))
+    folder = fetch(tmp_path / "store", Package("own", "deb", "1:1.0-1", "own.deb", digest, "none", "a test"))
+    assert folder.name == "own-1.1.0-1"
+    assert [file.name for file in (folder / "usr/share/own").iterdir()] == ["a.txt"], "links lead out of a package"
+    assert (folder / "usr/share/own/a.txt").read_bytes() == b"hello"
+
+
+def deb(files: dict[str, bytes], link: str) -> bytes:
+    """A Debian package of our own: an ar file with the version, the control files and the data."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:xz") as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        entry = tarfile.TarInfo(f"./{link}")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(entry)
+    members = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd", "data.tar.xz": stream.getvalue()}
+    packed = b"!<arch>\n"
+    for name, content in members.items():
+        packed += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+        packed += content + b"\n" * (len(content) % 2)
+    return packed
 
 
 def test_a_package_with_another_hash_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
@@ -196,7 +247,7 @@ def test_the_table_is_pinned_and_listed() -> None:
     listed = CliRunner().invoke(app, ["ls"]).output
     for package in packages.ALL:
         assert len(package.sha256) == 64
-        assert package.version in package.file
+        assert package.version.replace(":", "%3a") in package.file
         assert f"{package}" in listed
         assert package.licence in listed
 

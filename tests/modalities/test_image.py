@@ -39,7 +39,7 @@ def photo(width: int = 64, height: int = 48) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("suffix", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("suffix", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_every_format_is_read_as_rgb(suffix: str) -> None:
     pixels = read(encoded(Image.new("RGB", (30, 20), RED), suffix))
     assert pixels.shape == (20, 30, 3)
@@ -81,6 +81,20 @@ def test_other_colour_modes_become_rgb(mode: str) -> None:
     assert read(encoded(image, "JPEG" if mode == "CMYK" else "PNG")).shape == (8, 8, 3)
 
 
+@pytest.mark.parametrize(
+    ("suffix", "values"),
+    [
+        ("PNG", np.array([0, 32768, 65535], np.uint16)),
+        ("TIFF", np.array([0, 32768, 65535], np.int32)),
+        ("TIFF", np.array([0, 128, 255], np.float32)),
+        ("TIFF", np.array([0, 0.5, 1], np.float32)),
+    ],
+)
+def test_a_deep_channel_keeps_its_greys(suffix: str, values: np.ndarray) -> None:
+    pixels = read(encoded(Image.fromarray(np.tile(values, (4, 1))), suffix))
+    np.testing.assert_allclose(pixels[0, :, 0], (0, 128, 255), atol=1)
+
+
 def test_an_animation_gives_its_first_frame() -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (BLUE, RED)]
     pixels = read(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
@@ -105,7 +119,7 @@ def test_an_empty_file_is_refused() -> None:
 
 def test_a_format_that_is_not_on_the_list_is_refused() -> None:
     with pytest.raises(BadMedia, match="no picture"):
-        read(encoded(photo(), "TIFF"))
+        read(encoded(photo(), "PPM"))
 
 
 @pytest.mark.parametrize("suffix", ["PNG", "JPEG", "WEBP", "BMP"])

@@ -14,6 +14,7 @@ import pytest
 import torch
 import trimesh
 from numpy.typing import NDArray
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from modalities import base
@@ -136,6 +137,35 @@ def test_a_glb_with_several_placed_parts_is_read_as_one() -> None:
     assert len(right) + len(left) == 1024
     assert right[:, 3].min() > 0.7
     assert left[:, 5].min() > 0.9
+
+
+def wrapped(left: tuple[int, int, int], right: tuple[int, int, int]) -> Any:
+    """A flat square around which a picture of two colours lies."""
+    picture = Image.new("RGB", (64, 64), left)
+    picture.paste(right, (32, 0, 64, 64))
+    square = trimesh.Trimesh([(0, 0, 0), (2, 0, 0), (2, 2, 0), (0, 2, 0)], [(0, 1, 2), (0, 2, 3)], process=False)
+    material = trimesh.visual.material.PBRMaterial(baseColorTexture=picture)
+    square.visual = trimesh.visual.TextureVisuals(uv=square.vertices[:, :2] / 2, material=material)
+    return square
+
+
+def test_a_picture_around_a_mesh_is_seen_where_it_lies() -> None:
+    scene = trimesh.Scene([a_mesh((0, 0, 255)), wrapped(RED, (0, 255, 0))])
+    scene.add_geometry(wrapped((255, 255, 0), (255, 255, 255)), transform=np.diag((1, 1, 1, 1)) + np.eye(4, k=3) * 6)
+    cloud = read(exported(scene, "glb"))
+    seen = {tuple(map(int, colour)) for colour in cloud[:, 3:] > 0.5}
+    assert seen == {(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 1, 1)}
+    left = cloud[(cloud[:, 3] > 0.5) & (cloud[:, 4] < 0.5)]
+    right = cloud[(cloud[:, 3] < 0.5) & (cloud[:, 4] > 0.5)]
+    assert left[:, 0].max() <= right[:, 0].min(), "red is the left half of its square, green the right one"
+    np.testing.assert_allclose(left[:, 3:].mean(0) * 255, RED, atol=1)
+
+
+def test_a_broken_picture_around_a_mesh_leaves_the_mesh() -> None:
+    data = exported(trimesh.Scene([wrapped(RED, RED)]), "glb")
+    start = data.index(b"\x89PNG")
+    cloud = read(data[: start + 40] + bytes(60) + data[start + 100 :])
+    assert cloud.shape == (1024, 6)
 
 
 def test_position_and_scale_do_not_matter() -> None:

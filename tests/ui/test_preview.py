@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import trimesh
@@ -154,8 +155,48 @@ def test_a_giant_and_a_false_picture_have_no_preview(tmp_path: Path) -> None:
     assert preview(tmp_path / "giant.png", "image") is None
 
 
-def test_sound_and_film_are_shown_as_they_are_and_the_rest_by_name(tmp_path: Path) -> None:
+def test_sound_is_shown_as_it_is_and_the_rest_by_name(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     assert preview(path, "audio") == path
-    assert preview(path, "video") == path
     assert preview(path, "application") is None
+
+
+def film(path: Path, container: str, codec: str, rotation: int = 0) -> Path:
+    """Twelve frames, 96 x 64."""
+    with av.open(str(path), "w", format=container) as file:
+        track: Any = file.add_stream(codec, rate=8)
+        track.width, track.height, track.pix_fmt = 96, 64, "yuv420p"
+        if rotation:
+            track.set_display_rotation(rotation)
+        for grey in range(12):
+            file.mux(track.encode(av.VideoFrame.from_ndarray(np.full((96, 96), 20 * grey, np.uint8), "yuv420p")))
+        file.mux(track.encode())
+    return path
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "libx264"), ("webm", "libvpx-vp9")])
+def test_a_film_that_browsers_play_is_shown_as_it_is(tmp_path: Path, container: str, codec: str) -> None:
+    path = film(tmp_path / f"a.{container}", container, codec)
+    assert preview(path, "video") == path
+
+
+@pytest.mark.parametrize(
+    ("suffix", "container", "codec"), [("avi", "avi", "mpeg4"), ("mp4", "mp4", "mpeg4"), ("mov", "mov", "libx264")]
+)
+def test_any_other_film_is_made_one_that_they_play(tmp_path: Path, suffix: str, container: str, codec: str) -> None:
+    view = preview(film(tmp_path / f"a.{suffix}", container, codec), "video")
+    assert view == tmp_path / f"a.{suffix}.preview.mp4"
+    with av.open(str(view)) as file:
+        track = file.streams.video[0]
+        assert (track.codec_context.name, track.width, track.height, track.frames) == ("h264", 96, 64, 12)
+
+
+def test_a_film_made_anew_stands_upright(tmp_path: Path) -> None:
+    view = preview(film(tmp_path / "a.mov", "mov", "libx264", rotation=90), "video")
+    with av.open(str(view)) as file:
+        assert (file.streams.video[0].width, file.streams.video[0].height) == (64, 96)
+
+
+def test_a_film_that_cannot_be_read_is_shown_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"no film")
+    assert preview(tmp_path / "a.mp4", "video") is None
