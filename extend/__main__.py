@@ -69,6 +69,7 @@ def add_modality(
         server.check()
     kept = keep(home, find(name), data) if data else None
     made = run.add(home, name, chosen, parent=run.parent_of(home, parent), method=method, data=kept)
+    leave_to_the_first()
     say(f"made {made.id}: knows {', '.join(made.modalities)}")
     result: dict[str, Any] = {"checkpoint": made.id, "modalities": list(made.modalities), "live": False}
     if server:
@@ -100,6 +101,7 @@ def expert(
     chosen = load(recipe, **({} if seed is None else {"seed": seed}))
     kept = keep(home, find(name), data) if data else None
     made = run.add(home, name, chosen, parent=None, method="finetune", data=kept)
+    leave_to_the_first()
     report = evaluate(home, made.id, limit=limit)
     scores = report.scores[find(name).name]
     home.write_json(home.experts / find(name).name / "report.json", report.model_dump(mode="json"))
@@ -162,6 +164,14 @@ def list_checkpoints(store: StoreOption = HOME, as_json: JsonOption = False) -> 
 app.command("plan")(exchange.plan_recipe)
 app.command("export")(exchange.export_checkpoint)
 app.command("import")(exchange.import_checkpoint)
+
+
+def leave_to_the_first() -> None:
+    """Of several processes that trained together one goes on to judge and to speak."""
+    from extend.processes import first
+
+    if not first():
+        raise typer.Exit
 
 
 def judge(store: Store, id: str, limit: int | None, policy: Path | None) -> dict[str, Any]:

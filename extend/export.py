@@ -23,7 +23,8 @@ def export(store: Store, id: str, target: Path, *, form: str = "merged", precisi
     """Write a checkpoint to a new folder; returns the names of its files. Raises RunError."""
     forms = {"merged": _merged, "adapter": _adapter}
     if form not in forms:
-        raise RunError(f"No form {form!r}; there are: {', '.join(forms)}.")
+        gguf = " A GGUF is made of the merged one by llama.cpp's convert_hf_to_gguf.py." if form == "gguf" else ""
+        raise RunError(f"No form {form!r}; there are: {', '.join(forms)}.{gguf}")
     if precision not in DTYPES:
         raise RunError(f"No precision {precision!r}; there are: {', '.join(DTYPES)}.")
     if target.exists():

@@ -1,20 +1,23 @@
 """How training uses the machine: precision, recomputation, small bites of a batch. It knows no phase and no modality.
 
-Everything else (device, one process or more) is accelerate's, by its own configuration.
+Everything else (device, one process or more, sharded or not) is accelerate's, by its own configuration.
 """
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 
 from extend import RunError
 from extend.recipe import Machine
+from extend.sharding import is_sharded
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 MIXED = {"float32": None, "bfloat16": "bf16", "float16": "fp16"}  # None: as accelerate is configured
+OTHERS = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM, DistributedType.XLA)
 
 T = TypeVar("T")
 
@@ -23,10 +26,19 @@ def accelerated(machine: Machine) -> Accelerator:
     """Accelerate as the recipe and the user's own configuration want it. Raises RunError."""
     if machine.precision == "float16" and not torch.cuda.is_available():
         raise RunError("Training in float16 needs a GPU; set machine.precision to bfloat16 or float32 in the recipe.")
-    AcceleratorState._reset_state()  # two trainings of one process may differ in their precision
-    accelerator = Accelerator(mixed_precision=MIXED[machine.precision])
-    if accelerator.num_processes > 1:
-        raise RunError("Several processes cannot train one model yet; start extend without accelerate launch.")
+    AcceleratorState._reset_state(reset_partial_state=True)  # two trainings of one process may differ in precision
+    accelerator = Accelerator(
+        mixed_precision=MIXED[machine.precision],
+        dataloader_config=DataLoaderConfiguration(
+            split_batches=True
+        ),  # the schedule moves once a step, not per process
+    )
+    kind = accelerator.distributed_type
+    if kind in OTHERS or (is_sharded(accelerator) and not accelerator.is_fsdp2):
+        raise RunError(
+            f"accelerate is configured for {kind.value}; extend trains in one process, in several, or with FSDP 2: "
+            "run `accelerate config` again, or set fsdp_version: 2 in its file."
+        )
     return accelerator
 
 

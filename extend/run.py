@@ -1,7 +1,7 @@
 """A run: from a parent checkpoint, a modality and a method to a new checkpoint. It knows no server and no score.
 
 A run has a folder of its own under store/work, named by everything that decides its outcome; the same command
-after a kill finds it there and goes on from the last finished phase.
+after a kill finds it there and goes on from the last finished phase. Of several processes all run all of it.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import importlib
 import json
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from extend.data import StageData
 from extend.machine import DTYPES
 from extend.picture import draw_losses
 from extend.plain import plain
+from extend.processes import first, here, together
 from extend.recipe import Recipe
 from extend.stage import Stage
 from modalities.assemble import assemble, bare, encoders, save_connectors
@@ -55,15 +57,18 @@ def add(
     work = store.work / f"{modality.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     work.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(work / ".lock", blocking=False):
+        with FileLock(work / ".lock", blocking=False) if first() else nullcontext():
             stage = _prepare(store, modality, recipe, before, settings, work)
             began = time.monotonic()
             importlib.import_module(f"extend.methods.{method}").run(stage)
-            made = _publish(store, stage, before, name, method, settings)
-            _keep(store, made, stage, time.monotonic() - began)
+            with here().main_process_first():  # the others find that it is there
+                made = _publish(store, stage, before, name, method, settings)
+                _keep(store, made, stage, time.monotonic() - began)
+            together()
     except Timeout:
         raise RunError("The same run is already under way in another process; wait for it or end it.") from None
-    shutil.rmtree(work)
+    if first():
+        shutil.rmtree(work)
     return made
 
 
@@ -79,7 +84,9 @@ def _prepare(
         tuple(sample for one in of(store, m, settings["data"].get(m.name)) for sample in one.train)
         for m in [*known, modality]
     ]
-    data = StageData(new=train[-1], old=tuple(train[:-1]), text=plain(store, recipe))
+    with here().main_process_first():  # one makes it up, the others read it
+        text = plain(store, recipe)
+    data = StageData(new=train[-1], old=tuple(train[:-1]), text=text)
     deltas = list(before.deltas) if before else []
     return Stage(len(known) + 1, model, modality, data, recipe, work, store.root, deltas=deltas)
 

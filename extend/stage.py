@@ -4,7 +4,6 @@ It does not know what the phases do (steps.py) nor in which order a method runs 
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import wraps
@@ -12,11 +11,12 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, cast
 
 from extend.data import StageData
+from extend.processes import kept, together
 from extend.recipe import Recipe
 from extend.train import Curve
 from modalities.assemble import fold, load_connector, save_connectors
 from modalities.base import Modality
-from modalities.checkpoint import Delta, aside
+from modalities.checkpoint import Delta
 from modalities.mllm import MLLM
 
 DONE = "done.json"
@@ -64,11 +64,11 @@ def phase(step: Callable[Concatenate[Stage, Path, P], Curve | None]) -> Callable
     def run(stage: Stage, *args: P.args, **kwargs: P.kwargs) -> None:
         saved = stage.work / step.__name__
         if not (saved / DONE).is_file():
-            shutil.rmtree(saved, ignore_errors=True)
-            with aside(saved) as folder:
+            with kept(saved) as folder:
                 curve = step(stage, folder, *args, **kwargs)
                 save_connectors(dict(stage.model.embedder.connectors.items()), folder / "connectors")
                 (folder / DONE).write_text(json.dumps(asdict(curve) if curve else None))
+        together()
         _restore(stage, saved)
 
     return cast(Callable[Concatenate[Stage, P], None], run)

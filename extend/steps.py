@@ -11,12 +11,13 @@ from torch import nn
 
 from extend.adapter import Adapter
 from extend.data import draw, thin
+from extend.processes import here, share, together
 from extend.recipe import Phase
 from extend.stage import Stage, phase
 from extend.train import Curve, train
 from extend.warm import warm_start
 from modalities.architectures import Pretrained
-from modalities.base import Sample
+from modalities.base import TEXT, Sample
 from modalities.connectors import Calibrated
 
 
@@ -30,7 +31,7 @@ def warm(stage: Stage, _: Path) -> Curve | None:
         return None
     if isinstance(connector, Pretrained):
         connector.pretrained(stage.store)
-    stage.model.embedder.encode(part for sample in stage.data.new for part in sample.prompt)
+    _encode(stage, stage.data.new)
     media = [part for sample in stage.data.new for part in sample.prompt if part.modality == stage.modality.name]
     if stage.recipe.calibrate and isinstance(connector, Calibrated):
         seen = [stage.model.embedder.media(part).float() for part in dict.fromkeys(media)]
@@ -100,10 +101,10 @@ def realign_connectors(stage: Stage, _: Path) -> Curve:
 def _train(
     stage: Stage, name: str, samples: Sequence[Sample], settings: Phase, groups: list[tuple[list[nn.Parameter], float]]
 ) -> Curve:
-    stage.model.embedder.encode(part for sample in samples for part in sample.prompt)
+    _encode(stage, samples)
     # Each phase has a seed of its own: what it does never depends on whether the phases before it ran or were loaded.
     seed = stage.recipe.seed + 1000 * stage.index + sum(name.encode())
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + here().process_index)
     return train(
         stage.model,
         name,
@@ -117,10 +118,17 @@ def _train(
     )
 
 
+def _encode(stage: Stage, samples: Sequence[Sample]) -> None:
+    """Have the samples' media in the encoder cache: each process its share, and nobody goes on before all are there."""
+    media = dict.fromkeys(part for sample in samples for part in sample.prompt if part.modality != TEXT)
+    stage.model.embedder.encode(share(list(media)))
+    together()
+
+
 def _drawn(stage: Stage, samples: Sequence[Sample], settings: Phase) -> list[Sample]:
     """What a phase takes of its samples."""
     return thin(draw(samples, settings.share, stage.recipe.seed), settings.captions, stage.recipe.seed)
 
 
 def _media_names(sample: Sample) -> set[str]:
-    return {part.modality for part in sample.prompt if part.modality != "text"}
+    return {part.modality for part in sample.prompt if part.modality != TEXT}

@@ -4,19 +4,24 @@ Cosine decay with warm-up, gradient norm clipped to one, no weight decay (paper,
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
+from extend import RunError
 from extend.amx import has_amx, rounded
 from extend.data import batches
 from extend.machine import accelerated, parts, recomputing
+from extend.processes import first, share
 from extend.recipe import Machine
+from extend.sharding import is_sharded, trainee
 from modalities.base import Sample
 from modalities.mllm import MLLM
 
@@ -47,40 +52,80 @@ def train(
     penalty: Callable[[], torch.Tensor] | None = None,
 ) -> Curve:
     """Train the parameter groups (parameters, learning rate) on the samples; everything else stays as it is."""
-    wanted = [parameter for parameters, _ in groups for parameter in parameters]
     plan = [one for epoch in range(epochs) for one in batches(samples, batch, seed + epoch)]
-    optimizer: Any = torch.optim.AdamW([{"params": list(p), "lr": lr} for p, lr in groups], weight_decay=0.0)
-    schedule: Any = get_cosine_schedule_with_warmup(optimizer, round(warmup * len(plan)), len(plan))
-    accelerator = accelerated(machine)
-    prepared, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
     curve = Curve(phase, samples=sum(map(len, plan)))
-    began, shown = time.monotonic(), None
-    for parameter in wanted:
-        parameter.requires_grad_(True)
-    model.embedder.connectors.train()
-    recomputing(model.llm, machine.checkpointing)
-    try:
-        quick = machine.amx and machine.precision == "float32" and model.device.type == "cpu" and has_amx()
-        with rounded(model.llm, quick), tqdm(plan, desc=phase, unit="step") as bar:
+    accelerator, began = accelerated(machine), time.monotonic()
+    if penalty is not None and is_sharded(accelerator):
+        raise RunError("This method compares whole weights, which FSDP takes apart; train it without.")
+    wanted = [parameter for parameters, _ in groups for parameter in parameters]
+    with thawed(model, wanted, machine), trainee(model, accelerator) as learner:
+        mine = dict(zip(model.parameters(), learner.parameters(), strict=True))
+        rates = [{"params": [mine[p] for p in parameters], "lr": lr} for parameters, lr in groups]
+        optimizer: Any = torch.optim.AdamW(rates, weight_decay=0.0)
+        schedule: Any = get_cosine_schedule_with_warmup(optimizer, round(warmup * len(plan)), len(plan))
+        prepared, optimizer, schedule = accelerator.prepare(learner, optimizer, schedule)
+        here = learner is model and model.device.type == "cpu" and has_amx()
+        quick = machine.amx and machine.precision == "float32" and here
+        with rounded(model.llm, quick), tqdm(plan, desc=phase, unit="step", disable=not first()) as bar:
+            shown = None
             for chunk in bar:
-                value = 0.0
-                for part in parts(chunk, machine.micro):
-                    loss = prepared(part) * (len(part) / len(chunk))
-                    accelerator.backward(loss)
-                    value += loss.item()
-                if penalty is not None:
-                    accelerator.backward(penalty())
-                accelerator.clip_grad_norm_(wanted, 1.0)
+                value = _gradients(accelerator, prepared, chunk, machine.micro, penalty)
+                _leave_out(learner.embedder.connectors, chunk)
+                accelerator.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
                 curve.losses.append(value)
                 shown = value if shown is None else SMOOTHING * shown + (1 - SMOOTHING) * value
                 bar.set_postfix(loss=f"{shown:.3f}")
+    curve.seconds = time.monotonic() - began
+    return curve
+
+
+@contextmanager
+def thawed(model: MLLM, wanted: Sequence[nn.Parameter], machine: Machine) -> Iterator[None]:
+    """Inside, these parameters can be trained and nothing else."""
+    for parameter in wanted:
+        parameter.requires_grad_(True)
+    model.embedder.connectors.train()
+    recomputing(model.llm, machine.checkpointing)
+    try:
+        yield
     finally:
         for parameter in wanted:
             parameter.requires_grad_(False)
         model.embedder.connectors.eval()
         recomputing(model.llm, False)
-    curve.seconds = time.monotonic() - began
-    return curve
+
+
+def _gradients(
+    accelerator: Accelerator,
+    model: Any,
+    chunk: Sequence[Sample],
+    micro: int | None,
+    penalty: Callable[[], torch.Tensor] | None,
+) -> float:
+    """Add up the gradients of a batch, bite by bite; returns its loss.
+
+    Each process takes its share of a bite. They average their gradients, so a share weighs as many times more.
+    """
+    value, processes = 0.0, accelerator.num_processes
+    for bite in parts(chunk, micro and micro * processes):
+        mine = share(bite)
+        loss = model(mine or bite[:1]) * (processes * len(mine) / len(chunk))  # who has nothing still takes part
+        accelerator.backward(loss)
+        value += loss.item()
+    if penalty is not None:
+        accelerator.backward(penalty())
+    if processes > 1:
+        value = accelerator.reduce(torch.tensor(value, device=accelerator.device), "mean").item()
+    return value
+
+
+def _leave_out(connectors: nn.ModuleDict, chunk: Sequence[Sample]) -> None:
+    """A connector that a batch does not need has no gradient, so that the optimizer leaves it where it is."""
+    shown = {part.modality for one in chunk for part in one.prompt} & connectors.keys()
+    needed = {parameter for name in shown for parameter in connectors[name].parameters()}
+    for parameter in connectors.parameters():
+        if parameter not in needed:
+            parameter.grad = None

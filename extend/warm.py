@@ -9,6 +9,7 @@ Shapes: B = files, T = tokens, D = backbone width, V = words that occur.
 """
 
 import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
@@ -18,6 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from extend.data import by_media
+from extend.processes import first
 from extend.recipe import Warm
 from extend.train import Curve
 from modalities.base import TEXT, Part, Sample
@@ -40,8 +42,8 @@ def warm_start(model: MLLM, name: str, samples: Sequence[Sample], settings: Warm
     optimizer = torch.optim.AdamW(connector.parameters(), lr=settings.lr, weight_decay=settings.decay)
     plan = [order for epoch in range(settings.epochs) for order in _order(len(groups), settings.batch, seed + epoch)]
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, len(plan))
-    curve = Curve("warm start", samples=settings.epochs * len(groups))
-    with tqdm(plan, desc="warm start", unit="step") as bar:
+    curve, began = Curve("warm start", samples=settings.epochs * len(groups)), time.monotonic()
+    with tqdm(plan, desc="warm start", unit="step", disable=not first()) as bar:
         for order in bar:
             tokens = model.tokens([media[index] for index in order])
             hits = _hits(tokens, table, settings.temperature)  # (B, V)
@@ -54,7 +56,7 @@ def warm_start(model: MLLM, name: str, samples: Sequence[Sample], settings: Warm
             curve.losses.append(loss.item())
             bar.set_postfix(loss=f"{loss.item():.3f}")
     connector.requires_grad_(False).eval()
-    curve.seconds = float(bar.format_dict["elapsed"])
+    curve.seconds = time.monotonic() - began
     return curve
 
 

@@ -4,6 +4,7 @@ Every story of Polymera runs on it for real: fold, training, store, server, swap
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,9 +18,32 @@ from modalities.checkpoint import Checkpoint, Delta, Store
 from tests.toy import tone as tone_module
 
 WIDTH, LAYERS, VOCABULARY = 32, 2, 384
-TEMPLATE = (
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """A chat template and the special tokens that it is made of; `bos` is what the template calls bos_token."""
+
+    special: tuple[str, ...]
+    eos: str
+    bos: str | None
+    template: str
+
+
+CHATML = Dialect(
+    ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+    "<|im_end|>",
+    None,
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+)
+LLAMA3 = Dialect(  # says what Llama-3-8B-Instruct's own says
+    ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    "<|eot_id|>",
+    "<|begin_of_text|>",
+    "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}<|start_header_id|>{{ message['role'] }}"
+    "<|end_header_id|>\n\n{{ message['content'] | trim }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}",
 )
 CORPUS = [
     "a loud high tone", "a soft low tone", "a middle pulse, loud", "How high is the tone?", "What do you hear?",
@@ -27,22 +51,20 @@ CORPUS = [
 ]  # fmt: skip
 
 
-def backbone(folder: Path, seed: int = 7) -> None:
+def backbone(folder: Path, seed: int = 7, dialect: Dialect = CHATML, context: int = 512) -> None:
     """Write a random pico Llama and its tokenizer as a Hugging Face folder. By seed 7, answers are long and varied."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train_from_iterator(
         CORPUS,
         trainers.BpeTrainer(
-            vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+            vocab_size=VOCABULARY, special_tokens=[*dialect.special], initial_alphabet=alphabet, show_progress=False
         ),
     )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=TEMPLATE
-    )
+    named = {"eos_token": dialect.eos, "pad_token": dialect.special[0], "bos_token": dialect.bos}
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=dialect.template, **named)
     fast.save_pretrained(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(
@@ -53,11 +75,11 @@ def backbone(folder: Path, seed: int = 7) -> None:
         num_attention_heads=2,
         num_key_value_heads=1,
         head_dim=32,  # the smallest that vLLM's CPU kernels know
-        max_position_embeddings=512,
+        max_position_embeddings=context,
         tie_word_embeddings=True,
         initializer_range=0.2,
-        bos_token_id=1,
-        eos_token_id=2,
+        bos_token_id=1 if dialect.bos is None else dialect.special.index(dialect.bos),
+        eos_token_id=dialect.special.index(dialect.eos),
         pad_token_id=0,
     )
     LlamaForCausalLM(config).save_pretrained(folder)

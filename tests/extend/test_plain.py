@@ -39,7 +39,7 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Store:
     optimizer = torch.optim.AdamW(model.llm.parameters(), lr=1e-2)
     for _ in range(120):
         loss = torch.stack([whole_turn(model, question, answer) for question, answer in TALK.items()]).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
     model.llm.save_pretrained(store.assets / "pico")

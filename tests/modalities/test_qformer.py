@@ -66,6 +66,17 @@ def test_from_bert_it_reads_like_bert_while_cross_attention_says_nothing() -> No
     assert (found.last_hidden_state - expected).abs().max() < 1e-4
 
 
+def test_bert_base_fits_the_paper_s_q_former_with_none_missing_and_none_left_over() -> None:
+    """bert-base-uncased's shape, names and heads; no numbers are needed for that."""
+    with torch.device("meta"):
+        published, qformer = as_published(BertModel(BertConfig())), QFormer(768, 4096)
+        qformer.take(published, "bert-base-uncased")
+        assert len([key for key in published if key.startswith("bert.encoder.layer.")]) == 12 * 16
+        del published["bert.encoder.layer.11.output.dense.bias"]
+        with pytest.raises(AssetError, match=r"bert-base-uncased lacks encoder\.layer\.11\.output_query\.dense\.bias"):
+            qformer.take(published, "bert-base-uncased")
+
+
 def test_a_blip2_of_transformers_is_taken_with_its_queries() -> None:
     torch.manual_seed(2)
     config = Blip2QFormerConfig(

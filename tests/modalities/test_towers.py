@@ -1,5 +1,6 @@
 """Encoders of transformers by their folder: which layer, which tokens, and weights that do not fit."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,27 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPVisionModel, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import (
+    CLIPConfig,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
 
 from modalities.assets import AssetError
 from modalities.encoders import sound, vision
 from modalities.encoders.vision import FrameEncoder, halved
-from tests.modalities import towers
+from tests.modalities import golden, towers
 
+REAL: dict[str, Any] = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
+REAL |= {"num_attention_heads": 16, "image_size": 336, "patch_size": 14, "projection_dim": 768}
+READ_BY_CLIP: dict[str, Any] = {
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+}
+READ_BY_CLIP |= {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}
 PATCHES = (towers.SIDE // towers.PATCH) ** 2
 
 
@@ -24,6 +39,41 @@ def picture(height: int = 80, width: int = 60, seed: int = 0) -> np.ndarray[Any,
 
 def wave(seconds: float = 0.5) -> np.ndarray[Any, np.dtype[np.float32]]:
     return np.sin(np.arange(int(16000 * seconds)) / 20).astype(np.float32)
+
+
+def test_clip_s_features_are_openai_s(tmp_path: Path) -> None:
+    """Golden: the vision transformer of openai/CLIP at its real widths, three layers, their second's patches."""
+    taken = {**READ_BY_CLIP, "image_processor_type": "CLIPImageProcessor"}
+    seen = {**REAL, "num_hidden_layers": 3}
+    CLIPConfig(vision_config=seen, text_config=towers.READ, projection_dim=768).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(taken))
+    save_file(golden.weights(sighted(layers=3)), tmp_path / "model.safetensors", {"format": "pt"})
+    features = vision.load(tmp_path, str(tmp_path))(
+        [np.random.default_rng(4).integers(0, 256, (336, 336, 3), np.uint8)]
+    )
+    assert features[0].shape == (576, 1024)
+    assert (features[0][::32] - golden.outputs("clip")["features"]).abs().max() < 1e-4
+
+
+def test_the_published_keys_fit_with_none_missing_and_none_left_over() -> None:
+    with torch.device("meta"):
+        network = CLIPVisionModel(CLIPVisionConfig(**REAL))
+    found = {name.removeprefix("vision_model."): tuple(value.shape) for name, value in network.state_dict().items()}
+    assert found == {name.removeprefix("vision_model."): tuple(shape) for name, shape in sighted().items()}
+
+
+def test_positions_that_were_saved_with_the_weights_are_nothing_left_over(tmp_path: Path) -> None:
+    """CLIP's published files are older than transformers' way to count positions anew."""
+    towers.clip(tmp_path / "clip")
+    saved = {f"{one}_model.embeddings.position_ids": torch.arange(17)[None] for one in ("vision", "text")}
+    rewritten(tmp_path / "clip", lambda weights: weights.update(saved))
+    assert vision.load(tmp_path, str(tmp_path / "clip")).width == 16
+
+
+def sighted(layers: int | None = None) -> dict[str, list[int]]:
+    """The seeing half of CLIP-ViT-L/14-336's published keys that hold weights."""
+    published = golden.shapes("clip", layers)
+    return {k: s for k, s in published.items() if k.startswith("vision_model.") and not k.endswith("position_ids")}
 
 
 def test_clip_s_features_are_those_that_llava_takes(tmp_path: Path) -> None:
