@@ -91,7 +91,7 @@ def render(store: Path, each: int) -> tuple[Tensor, Labels]:
                 random = Random(f"pretrain {font.name} {program}")
                 for _ in range(each):
                     phrase = phrase_of(program, random)
-                    wave = play(store, font, program, phrase).astype(np.float32) / 2**15
+                    wave = play(store, font, program, phrase).astype(np.float32) / np.float32(2**15)
                     seen[bar.n] = pictures(windows(wave)[:1])[0].half()
                     programs.append(program)
                     phrases.append(phrase)
