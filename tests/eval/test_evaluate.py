@@ -25,6 +25,7 @@ from serving.deployment import in_process
 from serving.engine import Sampling
 from serving.policy import Policy
 from tests import pico
+from tests.eval.misbehaving import Misbehaving, judge, says
 from tests.toy.tone import MODALITY as TONE
 
 BOTH = ("tests.toy.tone", "tests.toy.pulse")
@@ -355,3 +356,25 @@ def test_an_answer_without_a_score_takes_no_part(pico_store: Store) -> None:
     assert "6 of 24 items of tone-qa have no score (shy); the policy allows 5%." in reasons
     assert report.judging.agreement is not None
     assert report.judging.agreement.unscored == 50
+
+
+def test_a_language_models_report_is_replayed_byte_for_byte_without_it(
+    endpoint: Misbehaving, pico_store: Store, tmp_path: Path
+) -> None:
+    """A judge that times out now and then, and obeys no form on Fridays: what failed stays what it was."""
+    replies = ["{'pred': 'yes', 'score': 4.8}", "{'pred': 'no', 'score': 0}", "", "Yes!"]
+    endpoint.behave = lambda _, asked: (429, {}, {}) if "fire" in asked else says(replies[sum(asked.encode()) % 4])
+    first = str(pico_store.live())
+    report = evaluate(pico_store, first, judge=judge(endpoint.url, tmp_path, prompt_price=1.0, completion_price=1.0))
+    assert report.judging.judge.startswith("m at http")
+    assert set(report.judging.unscored) >= {"an empty reply", "a reply that is no dictionary"}
+    assert report.judging.notes["a score that is no integer"] > 0
+    assert report.judging.cost is not None
+    assert report.judging.agreement is not None
+    files = [pico_store.folder(first) / name for name in ("report.json", "report.md", "report.html")]
+    before, asked = [file.read_bytes() for file in files], len(endpoint.asked)
+    settings: dict[str, Any] = {"prompt_price": 1.0, "completion_price": 1.0}
+    evaluate(pico_store, first, judge=judge(endpoint.url, tmp_path, replay=True, **settings))
+    assert [file.read_bytes() for file in files] == before
+    assert len(endpoint.asked) == asked
+    assert f"Answers are judged by {report.judging.judge}" in files[1].read_text()
