@@ -21,7 +21,7 @@ _TOKENS: dict[
 
 def tokenizer() -> str:
     """Which tokenizer is used here, in words."""
-    return "PTB by Stanford's tokenizer" if has_java() else "PTB by our own tokenizer, for there is no Java"
+    return "by Stanford's PTB tokenizer" if has_java() else "by our own PTB tokenizer, for there is no Java"
 
 
 def has_java() -> bool:

@@ -56,7 +56,7 @@ def stages(report: Report) -> list[Past]:
 def judging(report: Report) -> str:
     """Who judged the answers, and what came of it, in a sentence."""
     one = report.judging
-    lines = [f"Answers are judged by {one.judge}: {one.asked:,} of them"]
+    lines = [f"Answers are judged by {one.judge}, {one.asked:,} in all"]
     if one.unscored:
         lines.append("unscored: " + ", ".join(f"{n} ({why})" for why, n in one.unscored.items()))
     if one.notes:

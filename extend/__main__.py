@@ -86,6 +86,9 @@ def add_modality(
     result: dict[str, Any] = {"checkpoint": made.id, "modalities": list(made.modalities), "live": False}
     if server:
         verdict = judge(home, made.id, limit or GATED, policy)
+        if verdict["decision"] == "INCONCLUSIVE" and limit is None:
+            say("That many items cannot tell; on all of them:")
+            verdict = judge(home, made.id, None, policy)
         result |= {"verdict": verdict}
         if verdict["decision"] == "GO":
             result |= {"live": _deployed(server, made.id)}

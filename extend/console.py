@@ -20,7 +20,7 @@ PolicyOption = Annotated[
 ]
 HOME = Path("store")
 LOCAL = "http://127.0.0.1:8000"
-GATED = 300  # items a dataset that decide on a swap, unless --limit says otherwise; `extend gate` takes them all
+GATED = 300  # items a dataset that decide on a swap where they can, else all do; `extend gate` takes them all
 
 
 def say(line: str) -> None:

@@ -258,8 +258,8 @@ def test_without_java_captions_are_scored_all_the_same_and_the_report_says_how(
     monkeypatch.setenv("PATH", str(tmp_path))
     without = evaluate(pico_store, checkpoint, blind=False)
     assert without.scores == with_java.scores
-    assert with_java.tokenizer == "PTB by Stanford's tokenizer"
-    assert any("our own tokenizer, for there is no Java" in one for one in without.warnings)
+    assert with_java.tokenizer == "by Stanford's PTB tokenizer"
+    assert any("our own PTB tokenizer, for there is no Java" in one for one in without.warnings)
 
 
 def test_captions_that_share_no_word_are_warned_of(pico_store: Store) -> None:

@@ -72,7 +72,7 @@ def made() -> Report:
             cost=0.5,
             agreement=Agreement(n=200, unscored=0, accuracy=0.75, kappa=0.5),
         ),
-        tokenizer="PTB by Stanford's tokenizer",
+        tokenizer="by Stanford's PTB tokenizer",
         seed=0,
         limit=400,
         engine="transformers",

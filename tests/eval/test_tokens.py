@@ -48,9 +48,9 @@ def test_tokens_are_those_of_pycocoevalcaps_tokenizer() -> None:
 
 
 def test_the_tokenizer_that_is_used_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert tokenizer() == "PTB by Stanford's tokenizer"
+    assert tokenizer() == "by Stanford's PTB tokenizer"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert tokenizer() == "PTB by our own tokenizer, for there is no Java"
+    assert tokenizer() == "by our own PTB tokenizer, for there is no Java"
     assert tokenize(["Don't stop."]) == ["do n't stop"]
 
 

@@ -161,6 +161,17 @@ def test_without_a_go_nothing_is_deployed_but_for_a_reason_that_is_kept_and_show
     assert "went live without a GO: a demonstration" in listed.err
 
 
+def test_what_some_items_cannot_tell_is_asked_of_all(
+    server: Running, taught: Store, extend: Extend, recipe: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "demanding.toml").write_text("expert = true\naggregate = 0\nmodality = 0\ndataset = 0\ntext = 0\n")
+    words = ("add-modality", PULSE, "--recipe", recipe, "--store", taught.root, "--deploy", server.url)
+    made = extend(*words, "--policy", tmp_path / "demanding.toml", "--json")
+    assert (made.code, made.json["verdict"]["decision"]) == (1, "INCONCLUSIVE")
+    assert "That many items cannot tell" in made.err
+    assert json.loads((taught.folder(made.json["checkpoint"]) / "report.json").read_text())["limit"] is None
+
+
 def test_what_passes_here_may_not_pass_at_a_server_with_another_policy(
     taught: Store, extend: Extend, recipe: Path, lenient: Path
 ) -> None:
