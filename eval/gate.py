@@ -92,7 +92,9 @@ def _unknown(bounds: Bounds, modalities: Sequence[str], policy: Policy) -> Itera
 
 
 def _unscored(report: Report, policy: Policy) -> Iterator[str]:
-    """Datasets of which too many items have no score."""
+    """Datasets of which too many items have no score, or all."""
+    for name in (name for names in report.datasets.values() for name in names if name in report.unscored):
+        yield f"{name} has no score, so nobody knows how it stands."
     for name, why in report.unscored_items.items():
         share = sum(why.values()) / report.counts[name]
         if share > policy.unscored:

@@ -120,6 +120,8 @@ def _plain(kind: str, text: str) -> str:
         return "..."
     if kind in ("dashes", "open", "close"):
         return {"dashes": "--", "open": "``", "close": "''"}[kind]
+    if kind == "phone":
+        text = text.replace(" ", "\xa0")  # one token, with a space that is none
     if kind == "mark" and unicodedata.category(text) == "So" and text not in "°®™©":
         return ""  # pictographs are no tokens
     for sign, token in (_BRACKETS | _SIGNS).items():

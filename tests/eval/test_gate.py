@@ -188,6 +188,15 @@ def test_an_older_modality_with_one_unscored_dataset_is_not_scored_by_the_other(
     assert gate(report.model_copy(update={"bounds": found}), Policy()).decision == "INCONCLUSIVE"
 
 
+def test_a_dataset_without_any_score_is_doubt_even_where_nothing_can_be_forgotten() -> None:
+    """A judge that is away leaves a first modality without bounds; that is no GO."""
+    alone = {"a": {"k": 1.0}}
+    report = report_of(alone, {}).model_copy(update={"unscored": {"k": "a judge scored none of its answers"}})
+    verdict = gate(report, Policy())
+    assert verdict.decision == "INCONCLUSIVE"
+    assert verdict.reasons[0] == "k has no score, so nobody knows how it stands."
+
+
 def test_what_is_known_to_be_too_low_blocks_even_when_something_else_is_unknown() -> None:
     scores = {"image": {"cap": 90.0}, "audio": {"aud": 0.2}, "newest": {"new": 1.0}}
     verdict = gate(report_of(scores, {"audio": {"aud": 1.0}}), Policy())
