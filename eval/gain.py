@@ -130,5 +130,7 @@ def text(rows: Table) -> str:
             lines.append(f"{method:{width}} {cells}  {row['worst_modality']}")
         missing = sorted({name for row in methods.values() for name in row["missing"]})
         lines += [f"The last stage has no score of {', '.join(missing)}."] if missing else []
+        for method, row in methods.items():
+            lines += [f"{method}: {row['decision']}. {' '.join(row['reasons'])}"] if "decision" in row else []
         lines.append("")
     return "\n".join(lines).rstrip()

@@ -1,16 +1,8 @@
 """report.md: the report for a reader, verdict first. It knows nothing that is not in report.json."""
 
-from collections.abc import Sequence
-
-from eval.report import Report, Verdict
-
-PLAIN = {
-    "GO": "GO: this checkpoint may serve.",
-    "NO-GO": "NO-GO: this checkpoint should not serve; it has forgotten too much.",
-    "INCONCLUSIVE": "INCONCLUSIVE: nobody can say yet whether this checkpoint may serve.",
-}
-
-SHOWN = 3  # references of an example
+from eval.markdown import between, figure, inline, share, some, span, table
+from eval.report import Interval, Report, Verdict
+from eval.words import PLAIN, judging, stages, title, what_would_change
 
 
 def render(report: Report) -> str:
@@ -19,24 +11,22 @@ def render(report: Report) -> str:
         f"# {report.checkpoint}",
         _about(report),
         _verdict(report.verdict),
+        *_warnings(report),
+        *_checks(report.verdict),
         "## Scores",
         _scores(report),
         _gains(report),
+        *_stages(report),
         *_topics(report),
         *_probes(report),
+        *_captions(report),
+        *_flips(report),
         "## What it says",
         _examples(report),
         "## How this was made",
         _how(report),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first are figures, to the right."""
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in [header, rule, *rows]]
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def _about(report: Report) -> str:
@@ -49,6 +39,36 @@ def _verdict(verdict: Verdict | None) -> str:
     return "\n".join([f"**{PLAIN[verdict.decision]}**", "", *(f"- {reason}" for reason in verdict.reasons)])
 
 
+def _warnings(report: Report) -> list[str]:
+    return ["\n".join(f"- Warning: {one}" for one in report.warnings)] if report.warnings else []
+
+
+def _checks(verdict: Verdict | None) -> list[str]:
+    """Each figure with its bounds against its floor, and what would change the verdict."""
+    if verdict is None or not verdict.checks:
+        return []
+    rows = [
+        [
+            title(one),
+            f"{one.interval.value:.2%}",
+            f"{one.interval.lower:.2%}",
+            f"{one.interval.upper:.2%}",
+            f"{one.floor:.2%}",
+            one.outcome,
+        ]
+        for one in verdict.checks
+    ]
+    head = ["figure", "share", "above", "below", "wanted", "outcome"]
+    note = "Above and below hold with 95 % certainty each. A figure passes when it is above what is wanted."
+    changes = "\n".join(f"- {one}" for one in what_would_change(verdict))
+    return [
+        "## What the gate looked at",
+        table(head, rows) + "\n\n" + note,
+        "## What would change the verdict",
+        changes,
+    ]
+
+
 def _scores(report: Report) -> str:
     rows = []
     for modality, names in report.datasets.items():
@@ -59,10 +79,10 @@ def _scores(report: Report) -> str:
                     f"{modality}: {name}",
                     "CIDEr" if captions else "accuracy",
                     str(report.counts[name]),
-                    _figure(report.scores.get(modality, {}).get(name), captions),
-                    _figure(report.blind.get(modality, {}).get(name), captions),
-                    _figure(report.experts.get(modality, {}).get(name), captions),
-                    _share(report.gains.datasets.get(modality, {}).get(name)),
+                    figure(report.scores.get(modality, {}).get(name), captions),
+                    figure(report.blind.get(modality, {}).get(name), captions),
+                    figure(report.experts.get(modality, {}).get(name), captions),
+                    share(report.gains.datasets.get(modality, {}).get(name)),
                 ]
             )
     head = ["dataset", "measure", "items", "score", "blind", "expert", "of the expert"]
@@ -70,31 +90,56 @@ def _scores(report: Report) -> str:
     return table(head, rows) + "\n\n" + note
 
 
-def _figure(value: float | None, captions: bool) -> str:
-    return "–" if value is None else f"{value:.2f}" if captions else f"{value:.3f}"
-
-
 def _gains(report: Report) -> str:
-    gains = report.gains
+    gains, bounds = report.gains, report.bounds
     rows = [
-        [modality, _share(gains.relative.get(modality)), report.expert_of.get(modality, "none")]
+        [
+            modality,
+            share(gains.relative.get(modality)),
+            span(bounds.modalities.get(modality)),
+            report.expert_of.get(modality, "none"),
+        ]
         for modality in report.modalities
     ]
     figures = [
-        f"Backward Relative Gain {_share(gains.backward)}",
-        f"Forward Relative Gain {_share(gains.forward)}",
-        f"worst modality {gains.worst_modality or 'unknown'} {_share(gains.worst)}",
+        f"Backward Relative Gain {share(gains.backward)}{between(bounds.aggregate)}",
+        f"Forward Relative Gain {share(gains.forward)}{between(bounds.forward)}",
+        f"worst modality {gains.worst_modality or 'unknown'} {share(gains.worst)}",
     ]
-    return table(["modality", "Relative Gain", "expert"], rows) + "\n\n" + "; ".join(figures) + "."
+    if bounds.capped and bounds.geometric:
+        figures.append(
+            f"their mean with each capped at 100 % {share(bounds.capped.value)}{between(bounds.capped)}, "
+            f"their geometric mean {share(bounds.geometric.value)}{between(bounds.geometric)}"
+        )
+    lines = [table(["modality", "Relative Gain", "bounds", "expert"], rows), "; ".join(figures) + "."]
+    if report.text and bounds.text:
+        text = report.text
+        lines.append(
+            f"Plain text: the backbone's own answers to {text.prompts} prompts ({text.tokens:,} tokens) have a mean "
+            f"loss of {text.loss:.4f} nats a token here and of {text.reference:.4f} under the backbone: "
+            f"{share(bounds.text.value)}{between(bounds.text)}."
+        )
+    return "\n\n".join(lines)
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2%}"
+def _stages(report: Report) -> list[str]:
+    """Stage by modality: what each stage has left of each."""
+    if not report.history:
+        return []
+    rows = [
+        [f"{one.stage}: {one.checkpoint}", *(_cell(one.modalities.get(name)) for name in report.modalities)]
+        for one in stages(report)
+    ]
+    return ["## Stage by stage", table(["stage", *report.modalities], rows)]
+
+
+def _cell(one: Interval | None) -> str:
+    return "–" if one is None else f"{one.value:.2%}{between(one)}"
 
 
 def _topics(report: Report) -> list[str]:
     rows = [
-        [f"{name}: {topic}", str(one.n), f"{one.accuracy:.3f}", _figure(one.blind, captions=False)]
+        [f"{name}: {topic}", str(one.n), f"{one.accuracy:.3f}", figure(one.blind, captions=False)]
         for name, topics in report.topics.items()
         for topic, one in topics.items()
     ]
@@ -107,30 +152,44 @@ def _probes(report: Report) -> list[str]:
         sets = report.datasets[one.modality]
         mine = [report.topics[name][one.topic] for name in sets if one.topic in report.topics.get(name, {})]
         accuracy = sum(topic.accuracy * topic.n for topic in mine) / max(1, sum(topic.n for topic in mine))
-        share = f"{accuracy / one.accuracy:.2f}" if mine and one.accuracy else "–"
-        rows.append([f"{one.modality}: {one.topic}", str(one.n), f"{one.majority:.3f}", f"{one.accuracy:.3f}", share])
+        part = f"{accuracy / one.accuracy:.2f}" if mine and one.accuracy else "–"
+        rows.append([f"{one.modality}: {one.topic}", str(one.n), f"{one.majority:.3f}", f"{one.accuracy:.3f}", part])
     head = ["question", "items", "majority", "linear probe", "model / probe"]
     note = "The probe reads no question: it is a ceiling only where the media alone decide the answer."
     return ["## What the frozen features hold", table(head, rows), note] if rows else []
 
 
+def _captions(report: Report) -> list[str]:
+    if not report.captions:
+        return []
+    names = sorted({name for one in report.captions.values() for name in one})
+    rows = [[name, *(figure(one.get(each), True) for each in names)] for name, one in report.captions.items()]
+    return [
+        "## Other measures of captions",
+        table(["dataset", *names], rows),
+        "The gate looks at none of these.",
+    ]
+
+
+def _flips(report: Report) -> list[str]:
+    if not report.flips:
+        return []
+    lines = [
+        f"- {'worse' if one.change < 0 else 'better'}: {one.dataset}, {one.id}: *{inline(one.question)}* → "
+        f"**{inline(one.after) or '(nothing)'}**, before: {inline(one.before) or '(nothing)'} "
+        f"(accepted: {some(one.references)})"
+        for one in report.flips
+    ]
+    return [f"## What it says otherwise than {report.compared_with}", "\n".join(lines)]
+
+
 def _examples(report: Report) -> str:
     lines = [
-        f"- {one.dataset}, {one.id}: *{_inline(one.question)}* → **{_inline(one.prediction) or '(nothing)'}** "
-        f"(accepted: {_some(one.references)})"
+        f"- {one.dataset}, {one.id}: *{inline(one.question)}* → **{inline(one.prediction) or '(nothing)'}** "
+        f"(accepted: {some(one.references)})"
         for one in report.examples
     ]
     return "\n".join(lines) or "Nothing was scored."
-
-
-def _some(references: Sequence[str]) -> str:
-    more = f"; and {len(references) - SHOWN} more" if len(references) > SHOWN else ""
-    return "; ".join(map(_inline, references[:SHOWN])) + more
-
-
-def _inline(text: str) -> str:
-    """Text from outside, on one line and without markup."""
-    return "".join("\\" + c if c in "\\`*_<>[]|" else c for c in " ".join(text.split()) if c.isprintable())
 
 
 def _how(report: Report) -> str:
@@ -138,6 +197,13 @@ def _how(report: Report) -> str:
     command += ["--limit", str(report.limit)] if report.limit is not None else []
     command += [] if report.blind else ["--no-blind"]
     command += ["--probe"] if report.probes else []
+    command += ["--metrics"] if report.captions else []
     command += ["--engine", report.engine]
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    return f"    {' '.join(command)}\n\nAnswers are judged by {report.judge}; seed {report.seed}; {versions}."
+    return "\n\n".join(
+        [
+            f"    {' '.join(command)}",
+            judging(report),
+            f"Captions are tokenized {report.tokenizer}; seed {report.seed}; {versions}.",
+        ]
+    )

@@ -4,16 +4,18 @@ What answers here is what would serve: serving's own Deployment. It knows no sco
 """
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from eval import EvalError
 from eval.predictions import FOLDER, Prediction, asked, file_name, question, save
-from modalities.base import BadMedia, Dataset, Part
-from modalities.checkpoint import Store
+from modalities.base import BadMedia, Dataset
+from modalities.checkpoint import Store, write
 from modalities.embedder import PromptTooLong
 from modalities.features import Features
 from serving.deployment import Deployment
@@ -47,7 +49,7 @@ def plan(folder: Path, known: Mapping[str, Sequence[Dataset]], blind: bool, engi
 
 
 def fill(store: Store, checkpoint: str, asks: Sequence[Ask], engine: str) -> None:
-    """Predict what is not on disk yet; only then is the model loaded. Each dataset is kept as soon as it is done."""
+    """Predict what is not on disk yet; only then is the model loaded. What is said is kept every CHUNK answers."""
     missing = [one for one in asks if not one.path.is_file()]
 
     async def predict_missing() -> None:
@@ -55,7 +57,9 @@ def fill(store: Store, checkpoint: str, asks: Sequence[Ask], engine: str) -> Non
         deployment.embedder.features = Features(store.features)
         try:
             for one in missing:
-                save(one.path, await predict(deployment, one.dataset, one.blind))
+                started = one.path.with_suffix(".part")
+                save(one.path, await predict(deployment, one.dataset, one.blind, started))
+                started.unlink(missing_ok=True)
         finally:
             await deployment.close()
 
@@ -63,19 +67,27 @@ def fill(store: Store, checkpoint: str, asks: Sequence[Ask], engine: str) -> Non
         asyncio.run(predict_missing())
 
 
-async def predict(deployment: Deployment, dataset: Dataset, blind: bool = False) -> list[Prediction]:
-    """What a deployment says about each test item, greedily; blind: without its media. Raises EvalError."""
+async def predict(
+    deployment: Deployment, dataset: Dataset, blind: bool = False, started: Path | None = None
+) -> list[Prediction]:
+    """What a deployment says about each test item, greedily; blind: without its media. Raises EvalError.
+
+    `started` keeps what has been said so far: a run that is killed goes on there, with the same answers in the end.
+    """
     prompts = [asked(sample, blind) for sample in dataset.test]
     unique = list(dict.fromkeys(prompts))  # blind, most prompts are the same few questions
     sampling = Sampling(max_tokens=MAX_TOKENS[dataset.task])
-    said: dict[tuple[Part, ...], str] = {}
+    said = dict(zip(unique, _read(started), strict=False))
+    done = len(said)
     title = f"{dataset.name}, blind" if blind else dataset.name
     try:
-        deployment.embedder.encode(part for prompt in unique for part in prompt)
-        with tqdm(total=len(unique), desc=title, unit="answer") as bar:
-            for start in range(0, len(unique), CHUNK):
+        deployment.embedder.encode(part for prompt in unique[done:] for part in prompt)
+        with tqdm(total=len(unique), initial=done, desc=title, unit="answer") as bar:
+            for start in range(done, len(unique), CHUNK):
                 chunk = unique[start : start + CHUNK]
                 said |= zip(chunk, await deployment.answers(chunk, sampling, bar.update), strict=True)
+                if started is not None:
+                    write(started, json.dumps(list(said.values())).encode())
     except (BadMedia, PromptTooLong):
         await _name_culprit(deployment, dataset, blind)
         raise
@@ -89,6 +101,13 @@ async def predict(deployment: Deployment, dataset: Dataset, blind: bool = False)
         )
         for sample, prompt in zip(dataset.test, prompts, strict=True)
     ]
+
+
+def _read(started: Path | None) -> list[str]:
+    """The answers that a killed run has left, in the order of the prompts."""
+    if started is None or not started.is_file():
+        return []
+    return TypeAdapter(list[str]).validate_json(started.read_bytes())
 
 
 async def _name_culprit(deployment: Deployment, dataset: Dataset, blind: bool) -> None:

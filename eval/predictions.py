@@ -6,8 +6,9 @@ was stopped goes on with the first dataset that is not. It does not know how pre
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from statistics import fmean
@@ -15,8 +16,9 @@ from urllib.parse import quote
 
 from pydantic import FiniteFloat
 
+from eval.judge import Asked, Judge
 from eval.report import Frozen, Topic
-from eval.score import item_scores
+from eval.score import Unscored, cider
 from modalities.base import TEXT, Dataset, Part, Sample, Task
 from modalities.checkpoint import write
 
@@ -32,6 +34,25 @@ class Prediction(Frozen):
     prediction: str
     references: tuple[str, ...]
     score: FiniteFloat | None = None
+    unscored: str | None = None  # why it has no score
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was said about one dataset, scored."""
+
+    task: Task
+    predictions: Sequence[Prediction]
+
+    @property
+    def score(self) -> float:
+        """The dataset's score."""
+        return mean(self.predictions)
+
+    @property
+    def unscored(self) -> dict[str, int]:
+        """How many items have no score, by reason."""
+        return dict(Counter(one.unscored for one in self.predictions if one.unscored is not None))
 
 
 def subset(dataset: Dataset, limit: int | None, seed: int) -> Dataset:
@@ -68,7 +89,7 @@ def file_name(dataset: Dataset, blind: bool, **how: str | int) -> str:
 
 def save(path: Path, predictions: Sequence[Prediction]) -> None:
     """Write predictions, whole or not at all."""
-    write(path, "".join(one.model_dump_json() + "\n" for one in predictions).encode())
+    write(path, "".join(one.model_dump_json(exclude_none=True) + "\n" for one in predictions).encode())
 
 
 def read(path: Path) -> list[Prediction]:
@@ -76,15 +97,34 @@ def read(path: Path) -> list[Prediction]:
     return [Prediction.model_validate_json(line) for line in path.read_bytes().splitlines()]
 
 
-def score(task: Task, predictions: Sequence[Prediction]) -> list[Prediction]:
+def score(task: Task, predictions: Sequence[Prediction], judge: Judge) -> list[Prediction]:
     """The same predictions with their scores. Raises Unscored when there is none."""
-    scores = item_scores(task, [one.prediction for one in predictions], [one.references for one in predictions])
+    if not predictions:
+        raise Unscored("it has no test items; add some")
+    if task == "caption":
+        return rescored(task, predictions)
+    marks = judge.marks([Asked(one.question, one.references, one.prediction) for one in predictions])
+    scored = [
+        one.model_copy(update={"score": mark.score, "unscored": mark.unscored})
+        for one, mark in zip(predictions, marks, strict=True)
+    ]
+    if all(one.score is None for one in scored):
+        raise Unscored(f"{judge.name} scored none of its answers ({scored[0].unscored}); run it again")
+    return scored
+
+
+def rescored(task: Task, predictions: Sequence[Prediction]) -> list[Prediction]:
+    """What was scored before, as part of this set: a caption's score depends on the captions around it."""
+    if task != "caption":
+        return list(predictions)
+    scores = cider([one.prediction for one in predictions], [one.references for one in predictions])
     return [one.model_copy(update={"score": value}) for one, value in zip(predictions, scores, strict=True)]
 
 
 def mean(predictions: Sequence[Prediction]) -> float:
-    """The dataset's score."""
-    return fmean(one.score for one in predictions if one.score is not None)
+    """The mean score of those that have one; 0 where none has."""
+    scores = [one.score for one in predictions if one.score is not None]
+    return fmean(scores) if scores else 0.0
 
 
 def topics(seen: Sequence[Prediction], blind: Sequence[Prediction] = ()) -> dict[str, Topic]:

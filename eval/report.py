@@ -12,6 +12,7 @@ from eval import EvalError
 from eval.gain import backward, forward, relative_gain
 from modalities.base import Task
 from modalities.checkpoint import Store
+from serving.policy import Policy
 
 Scores = dict[str, dict[str, FiniteFloat]]  # modality -> dataset -> score
 Decision = Literal["GO", "NO-GO", "INCONCLUSIVE"]
@@ -23,20 +24,89 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Policy(Frozen):
-    """The least that a checkpoint must reach, as shares of the experts' scores (gate.toml)."""
+class Weight(Frozen):
+    """What one dataset adds to a figure's uncertainty: its part of the variance, at this number of items."""
 
-    backward: float = 0.95
-    worst: float = 0.90
+    dataset: str
+    n: int
+    variance: FiniteFloat
+
+
+class Interval(Frozen):
+    """A share of the expert's score, above `lower` with 95 % certainty, and below `upper` with 95 %."""
+
+    value: FiniteFloat
+    lower: FiniteFloat
+    upper: FiniteFloat
+    weights: tuple[Weight, ...] = ()
+
+
+class Bounds(Frozen):
+    """All that the gate looks at. None where a modality that enters a figure is unscored, or nothing enters it."""
+
+    datasets: dict[str, dict[str, Interval]] = {}  # modality -> dataset -> share of the expert's score
+    modalities: dict[str, Interval] = {}  # modality -> Relative Gain
+    aggregate: Interval | None = None  # Backward Relative Gain; none at the first stage
+    capped: Interval | None = None  # the same, each modality counted as 1 where it is more
+    geometric: Interval | None = None  # the same, as the geometric mean
+    forward: Interval | None = None
+    text: Interval | None = None
+
+
+Kind = Literal["aggregate", "modality", "dataset", "forward", "text"]
+
+
+class Check(Frozen):
+    """One figure against its floor. `more` is about how many more items of which dataset would decide it."""
+
+    kind: Kind
+    name: str  # of the modality or the dataset; empty otherwise
+    interval: Interval
+    floor: FiniteFloat
+    outcome: Literal["passed", "failed", "open"]
+    more: dict[str, int] = {}
 
 
 class Verdict(Frozen):
-    """The gate's decision in words, and the policy it was made by."""
+    """The gate's decision in words, what it rests on, and for what it was given: these bytes, this policy."""
 
     decision: Decision
     reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
     policy: Policy
+    checkpoint: str = ""  # its id holds the hash of every file
     golden: str = ""  # sha256 of its golden.json: what it says for certain (serving/golden.py)
+
+
+class TextLoss(Frozen):
+    """Mean loss a token of the backbone's own answers to plain prompts, in nats."""
+
+    prompts: int
+    tokens: int
+    reference: FiniteFloat  # under θ_0
+    loss: FiniteFloat  # under this checkpoint
+
+
+class Agreement(Frozen):
+    """How a judge fares on the shipped verdicts (eval/data/verdicts.json), which a language model wrote and checked."""
+
+    n: int  # that it scored
+    unscored: int
+    accuracy: FiniteFloat
+    kappa: FiniteFloat  # Cohen's
+
+
+class Judging(Frozen):
+    """Who judged the answers, and what came of it. Costs are those of the replies, cached ones included."""
+
+    judge: str
+    asked: int = 0
+    unscored: dict[str, int] = {}  # reason -> answers
+    notes: dict[str, int] = {}  # what was odd about replies that were taken
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: FiniteFloat | None = None  # in the price list's currency; none where no prices are given
+    agreement: Agreement | None = None
 
 
 class Topic(Frozen):
@@ -68,6 +138,28 @@ class Gains(Frozen):
     worst_modality: str | None
 
 
+class Past(Frozen):
+    """An earlier stage of the same lineage: its share of each expert's score, as its own report says."""
+
+    checkpoint: str
+    stage: int
+    decision: Decision | None
+    modalities: dict[str, Interval]
+    backward: FiniteFloat | None
+
+
+class Flip(Frozen):
+    """An item that this checkpoint answers better or worse than another."""
+
+    dataset: str
+    id: str
+    question: str
+    references: tuple[str, ...]
+    before: str
+    after: str
+    change: FiniteFloat  # of the item's score
+
+
 class Example(Frozen):
     """A prediction to read."""
 
@@ -96,9 +188,18 @@ class Report(Frozen):
     predictions: dict[str, str]  # dataset -> file under predictions/
     topics: dict[str, dict[str, Topic]]
     gains: Gains
+    bounds: Bounds = Bounds()
+    text: TextLoss | None = None
+    captions: dict[str, dict[str, FiniteFloat]] = {}  # dataset -> BLEU-4, ROUGE-L, METEOR; the gate takes none of them
+    unscored_items: dict[str, dict[str, int]] = {}  # dataset -> reason -> items without a score
+    warnings: tuple[str, ...] = ()
+    history: tuple[Past, ...] = ()  # earlier stages, oldest first
+    compared_with: str | None = None  # the checkpoint that `flips` compares with
+    flips: tuple[Flip, ...] = ()
     examples: tuple[Example, ...]
     probes: tuple[Probe, ...] = ()
-    judge: str
+    judging: Judging
+    tokenizer: str  # which made the captions' tokens
     seed: int
     limit: int | None
     engine: str

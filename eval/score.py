@@ -1,85 +1,59 @@
-"""From predictions to scores: CIDEr for captions, the judge for answers. It knows no model and no checkpoint.
+"""Scores of captions: CIDEr, and beside it BLEU-4, ROUGE-L and METEOR, which the gate does not look at.
 
-CIDEr is on the paper's scale (times 100), an answer scores 0 or 1; a dataset's score is the mean over its items.
+CIDEr is CIDEr-D, pycocoevalcap's, on the paper's scale (times 100). An empty caption, or one that shares no word with
+its references, scores 0; a lone item has no CIDEr. SPICE is left out: it needs models that its package fetches when it
+is first used. It knows no model and no checkpoint.
 """
 
-import shutil
-import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 
+from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider_scorer import CiderScorer
-from pycocoevalcap.tokenizer import ptbtokenizer
+from pycocoevalcap.rouge.rouge import Rouge
 
 from eval import EvalError
-from eval.judge import correct
-from modalities.base import Task
+from eval.meteor import meteor
+from eval.tokens import has_java, tokenize
 
-NO_JAVA = "CIDEr needs Java: apt-get install default-jre-headless"
-
-_TOKENS: dict[str, str] = {}  # references come again and again, and each start of Java takes a third of a second
+References = Sequence[Sequence[str]]
 
 
 class Unscored(EvalError):
     """A dataset for which no score is defined. Counted as unscored, never as zero."""
 
 
-def item_scores(task: Task, predictions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """The score of each item; their mean is the dataset's. Raises Unscored and, without Java, EvalError."""
-    assert len(predictions) == len(references), "Each prediction needs its references."
-    if not predictions:
-        raise Unscored("it has no test items; add some")
-    if task == "caption":
-        return cider(predictions, references)
-    return [float(correct(said, answers)) for said, answers in zip(predictions, references, strict=True)]
-
-
-def cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> list[float]:
-    """CIDEr of each caption, times 100. An empty caption scores 0; a lone item has no CIDEr.
+def cider(captions: Sequence[str], references: References) -> list[float]:
+    """CIDEr of each caption, times 100; their mean is the dataset's. Raises Unscored.
 
     With one item each n-gram is in every document, its weight log(1/1) = 0, and so would any caption's score be.
     """
     if len(captions) < 2:
         raise Unscored("CIDEr weighs words by how rare they are and needs at least two items; raise --limit")
-    tokens = iter(tokenize([text for said, texts in zip(captions, references, strict=True) for text in (said, *texts)]))
+    return cider_of_tokens(*_tokens(captions, references))
+
+
+def cider_of_tokens(captions: Sequence[str], references: References) -> list[float]:
+    """The same of captions that are tokens already, joined by spaces."""
     scorer = CiderScorer()
-    for texts in references:
-        scorer.cook_append(next(tokens), [next(tokens) for _ in texts])
+    for said, texts in zip(captions, references, strict=True):
+        scorer.cook_append(said, texts)
     scorer.compute_doc_freq()
     return [100 * float(one) for one in scorer.compute_cider()]
 
 
-def tokenize(captions: Sequence[str]) -> list[str]:
-    """Captions as PTB tokens in lower case without punctuation, joined by spaces.
-
-    The tokens are pycocoevalcap's PTBTokenizer's, from the same jar. Its wrapper writes the captions into the installed
-    package, which may be read-only, and decodes them by the machine's locale; here they go through a pipe, in UTF-8.
-    """
-    require_java()
-    new = [caption for caption in dict.fromkeys(captions) if caption not in _TOKENS]
-    if new:
-        _TOKENS.update(zip(new, _tokenize(new), strict=True))
-    return [_TOKENS[caption] for caption in captions]
+def others(captions: Sequence[str], references: References) -> dict[str, float]:
+    """BLEU-4 and ROUGE-L, and METEOR where there is Java; each on the scale of 0 to 100."""
+    said, texts = _tokens(captions, references)
+    given = {place: [one] for place, one in enumerate(said)}
+    wanted = dict(enumerate(texts))
+    bleu, _ = Bleu(4).compute_score(wanted, given, verbose=0)
+    rouge, _ = Rouge().compute_score(wanted, given)
+    found = {"BLEU-4": 100 * float(bleu[3]), "ROUGE-L": 100 * float(rouge)}
+    return found | ({"METEOR": 100 * meteor(said, texts)} if has_java() else {})
 
 
-def _tokenize(captions: Sequence[str]) -> list[str]:
-    jar = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
-    command = ["java", "-Dfile.encoding=UTF-8", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer"]
-    command += ["-preserveLines", "-lowerCase", "-encoding", "utf-8"]
-    lines = "".join(" ".join(caption.split()) + "\n" for caption in captions)
-    run = subprocess.run(command, input=lines.encode(), capture_output=True, check=False)
-    tokenized = run.stdout.decode().split("\n")[:-1]
-    if run.returncode or len(tokenized) != len(captions):
-        said = (run.stderr.decode(errors="replace").strip() or "it gave no reason").splitlines()[-1]
-        raise EvalError(f"CIDEr's tokenizer failed ({said}); see whether `java -version` works.")
-    return [_words(line) for line in tokenized]
-
-
-def _words(line: str) -> str:
-    return " ".join(token for token in line.rstrip().split(" ") if token not in ptbtokenizer.PUNCTUATIONS)
-
-
-def require_java() -> None:
-    """Raises EvalError with the cure when there is no Java, before any time is spent on predicting."""
-    if shutil.which("java") is None:
-        raise EvalError(NO_JAVA)
+def _tokens(captions: Sequence[str], references: References) -> tuple[list[str], list[list[str]]]:
+    assert len(captions) == len(references), "Each caption needs its references."
+    tokens = iter(tokenize([text for said, texts in zip(captions, references, strict=True) for text in (said, *texts)]))
+    pairs = [(next(tokens), [next(tokens) for _ in texts]) for texts in references]
+    return [said for said, _ in pairs], [texts for _, texts in pairs]

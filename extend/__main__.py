@@ -25,13 +25,26 @@ from extend.console import (
     say,
 )
 from extend.recipe import RecipeError, load
-from extend.remote import RemoteError, Server
+from extend.remote import Refused, RemoteError, Server
 from modalities.assets import AssetError
 from modalities.base import BadMedia, UnknownModality, find
 from modalities.checkpoint import Store, StoreError
 from modalities.userdata import BadData, keep
+from serving import clearance
+from serving.policy import PolicyError
 
-WRONG_USE = (RunError, RecipeError, RemoteError, AssetError, BadMedia, UnknownModality, StoreError, BadData, EvalError)
+WRONG_USE = (
+    RunError,
+    RecipeError,
+    RemoteError,
+    AssetError,
+    BadMedia,
+    UnknownModality,
+    StoreError,
+    BadData,
+    EvalError,
+    PolicyError,
+)
 
 app = typer.Typer(
     help="Teach a served model new modalities without forgetting the old ones.",
@@ -74,10 +87,12 @@ def add_modality(
     result: dict[str, Any] = {"checkpoint": made.id, "modalities": list(made.modalities), "live": False}
     if server:
         verdict = judge(home, made.id, limit or GATED, policy)
+        if verdict["decision"] == "INCONCLUSIVE" and limit is None:
+            say("That many items cannot tell; on all of them:")
+            verdict = judge(home, made.id, None, policy)
         result |= {"verdict": verdict}
         if verdict["decision"] == "GO":
-            result |= {"live": server.deploy(made.id).get("checkpoint") == made.id}
-            say(f"live: {made.id}")
+            result |= {"live": _deployed(server, made.id)}
     else:
         say(f"next: extend gate {made.id}, then extend deploy {made.id}")
     finish(result, as_json, failed=bool(server) and not result["live"])
@@ -94,6 +109,7 @@ def expert(
     as_json: JsonOption = False,
 ) -> None:
     """Train an expert on one modality alone and keep its scores: the denominators of Relative Gain."""
+    from eval.experts import keep as keep_expert
     from eval.run import evaluate
     from extend import run
 
@@ -104,7 +120,7 @@ def expert(
     leave_to_the_first()
     report = evaluate(home, made.id, limit=limit)
     scores = report.scores[find(name).name]
-    home.write_json(home.experts / find(name).name / "report.json", report.model_dump(mode="json"))
+    keep_expert(home, find(name).name, report)
     for dataset, score in scores.items():
         say(f"{dataset}: {score:.3f}")
     finish({"checkpoint": made.id, "modality": find(name).name, "scores": scores}, as_json)
@@ -126,14 +142,23 @@ def gate(
 @app.command()
 def deploy(
     id: Annotated[str, typer.Argument(help="A checkpoint of the store. See: extend ls")],
+    override: Annotated[
+        str | None, typer.Option(metavar="REASON", help="Deploy without a GO; the reason is kept and shown.")
+    ] = None,
     server: ServerOption = LOCAL,
     store: StoreOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Swap a checkpoint into the running server; requests in flight end as they began."""
+    """Swap a checkpoint that the gate has said GO of into the running server; requests in flight end as they began."""
     home = Store(store)
     home.load(id)
-    answer = Server(server, home).deploy(id)
+    if override is not None and not override.strip():
+        raise RunError('--override wants the reason; write for example --override "a demonstration"')
+    try:
+        answer = Server(server, home).deploy(id, override)
+    except Refused as no:
+        say(f"not deployed: {no}")
+        finish({"checkpoint": id, "refused": str(no)}, as_json, failed=True)
     say(f"live: {answer.get('checkpoint')}")
     finish(answer, as_json)
 
@@ -154,8 +179,13 @@ def list_checkpoints(store: StoreOption = HOME, as_json: JsonOption = False) -> 
     rows = []
     for id in home.ids():
         made = home.manifest(id)
-        rows.append({"id": id, "parent": made.parent, "modalities": list(made.modalities), "live": id == live})
-        say(f"{'*' if id == live else ' '} {id:40} {', '.join(made.modalities)}")
+        row = {"id": id, "parent": made.parent, "modalities": list(made.modalities), "live": id == live}
+        said, reasons = clearance.verdict(home, id), [one.reason for one in clearance.overrides(home, id)]
+        rows.append(row | {"verdict": said and said.decision, "overrides": reasons})
+        word = said.decision if said else "not gated"
+        say(f"{'*' if id == live else ' '} {id:40} {', '.join(made.modalities):24} {word}")
+        for reason in reasons:
+            say(f"    went live without a GO: {reason}")
     if not rows:
         say("The store holds no checkpoint yet; make one with: extend add-modality NAME")
     finish({"checkpoints": rows}, as_json)
@@ -176,8 +206,8 @@ def leave_to_the_first() -> None:
 
 def judge(store: Store, id: str, limit: int | None, policy: Path | None) -> dict[str, Any]:
     """Evaluate a checkpoint through the deployment that would serve it, and say what the gate thinks."""
-    from eval.gate import DEFAULT, read_policy
     from eval.run import evaluate
+    from serving.policy import DEFAULT, read_policy
 
     report = evaluate(store, id, limit=limit, policy=read_policy(policy or DEFAULT))
     assert report.verdict is not None, "An evaluation ends with a verdict."
@@ -185,6 +215,17 @@ def judge(store: Store, id: str, limit: int | None, policy: Path | None) -> dict
     for reason in report.verdict.reasons:
         say(f"  {reason}")
     return report.verdict.model_dump(mode="json")
+
+
+def _deployed(server: Server, id: str) -> bool:
+    """Swap in what the gate has just said GO of; the server may judge by another policy."""
+    try:
+        live = server.deploy(id).get("checkpoint") == id
+    except Refused as no:
+        say(f"not deployed: {no}")
+        return False
+    say(f"live: {id}")
+    return live
 
 
 def main() -> None:

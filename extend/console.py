@@ -7,16 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
+from serving.policy import POLICY_VARIABLE
+
 StoreOption = Annotated[Path, typer.Option("--store", envvar="POLYMERA_STORE", help="The store's folder.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 RecipeOption = Annotated[str, typer.Option(help="A shipped recipe (embedded, shipped, paper) or a .toml file.")]
 DataOption = Annotated[Path | None, typer.Option(help="Your own folder: media files, train.jsonl, test.jsonl.")]
 ServerOption = Annotated[str, typer.Option(help="The running server.")]
 LimitOption = Annotated[int | None, typer.Option(min=1, help="Test on this many items a dataset, drawn by seed.")]
-PolicyOption = Annotated[Path | None, typer.Option(help="A gate.toml with thresholds of your own.")]
+PolicyOption = Annotated[
+    Path | None, typer.Option(envvar=POLICY_VARIABLE, help="A gate.toml with thresholds of your own.")
+]
 HOME = Path("store")
 LOCAL = "http://127.0.0.1:8000"
-GATED = 300  # items a dataset that decide on a swap, unless --limit says otherwise; `extend gate` takes them all
+GATED = 300  # items a dataset that decide on a swap where they can, else all do; `extend gate` takes them all
 
 
 def say(line: str) -> None:

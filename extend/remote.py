@@ -14,6 +14,10 @@ class RemoteError(ValueError):
     """The server cannot be reached or said no. The message names the cure."""
 
 
+class Refused(RemoteError):
+    """The server wants a GO of the gate for this checkpoint, or a reason to do without."""
+
+
 class Server:
     """The admin routes of one Polymera server."""
 
@@ -25,9 +29,9 @@ class Server:
         """Is it there, and will it listen to us? Asked before hours of training, not after."""
         self._call("GET", "/admin/checkpoints")
 
-    def deploy(self, id: str) -> dict[str, Any]:
-        """Swap a checkpoint in; returns what is live now."""
-        return self._call("POST", "/admin/deploy", {"checkpoint": id})
+    def deploy(self, id: str, override: str | None = None) -> dict[str, Any]:
+        """Swap a checkpoint in; returns what is live now. Raises Refused without a GO, unless a reason is given."""
+        return self._call("POST", "/admin/deploy", {"checkpoint": id, "override": override})
 
     def rollback(self) -> dict[str, Any]:
         """Swap the checkpoint before in; returns what is live now."""
@@ -49,6 +53,8 @@ class Server:
         if answer.is_error:
             detail = content.get("error", content)
             message = detail.get("message", detail) if isinstance(detail, dict) else detail
+            if answer.status_code == 403:
+                raise Refused(f'{message} Or give a reason to do without: extend deploy ID --override "…"')
             raise RemoteError(f"The server said no (HTTP {answer.status_code}): {message}")
         return content
 

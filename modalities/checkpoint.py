@@ -19,7 +19,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 MANIFEST = "checkpoint.json"
 # Written beside, no part of the id.
-EXTRAS = ("report.json", "report.md", "golden.json", "run.json", "loss.png", "predictions")
+EXTRAS = (
+    "report.json",
+    "report.md",
+    "report.html",
+    "golden.json",
+    "overrides.json",
+    "run.json",
+    "loss.png",
+    "predictions",
+)
 
 
 class StoreError(ValueError):

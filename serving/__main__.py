@@ -20,6 +20,7 @@ from modalities.checkpoint import Store, StoreError
 from serving.api import create_app
 from serving.live import Live
 from serving.loading import ENGINES, SWAPS, Loader, has_vllm, loader
+from serving.policy import DEFAULT, POLICY_VARIABLE, Policy, PolicyError, read_policy
 
 GRACE = 30  # seconds that requests in flight have when the server is told to stop
 
@@ -38,14 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         checkpoint = _choose(store, options.checkpoint)
         keys = _keys(options.api_keys)
         engine = _engine(options.engine, options.engine_arg, options.swap)
+        policy = read_policy(options.policy)
         listener = _listen(options.host, options.port)
-        return _serve(store, checkpoint, engine, keys, listener)
-    except (WrongUse, StoreError) as error:
+        return _serve(store, checkpoint, engine, keys, policy, listener)
+    except (WrongUse, StoreError, PolicyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _serve(store: Store, checkpoint: str, engine: Loader, keys: Sequence[str], listener: socket.socket) -> int:
+def _serve(
+    store: Store, checkpoint: str, engine: Loader, keys: Sequence[str], policy: Policy, listener: socket.socket
+) -> int:
     failures: list[Exception] = []
 
     def started(failure: Exception | None) -> None:
@@ -59,7 +63,7 @@ def _serve(store: Store, checkpoint: str, engine: Loader, keys: Sequence[str], l
         senses = ", ".join(["text", *now.embedder.modalities])
         print(f"ready: {now.checkpoint.id} ({senses}) on http://{host}:{port}", flush=True)
 
-    app = create_app(store, checkpoint=checkpoint, engine=engine, api_keys=keys, started=started)
+    app = create_app(store, checkpoint=checkpoint, engine=engine, api_keys=keys, policy=policy, started=started)
     live: Live = app.state.live
     config = uvicorn.Config(
         app,
@@ -106,6 +110,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s, this machine only")
     parser.add_argument("--port", type=int, default=8000, help="default: %(default)s; 0 takes a free one")
     parser.add_argument("--api-keys", type=Path, metavar="FILE", help="lock /generate and /modalities: one key a line")
+    policy = os.environ.get(POLICY_VARIABLE) or DEFAULT
+    wanted = f"what a checkpoint must reach to be deployed here (default: ${POLICY_VARIABLE}, else the shipped one)"
+    parser.add_argument("--policy", type=Path, metavar="FILE", default=policy, help=wanted)
     return parser.parse_args(argv)
 
 

@@ -23,6 +23,7 @@ from modalities.assets import AssetError
 from modalities.base import BadMedia, UnknownModality
 from modalities.checkpoint import StoreError
 from modalities.embedder import PromptTooLong
+from serving.clearance import NotCleared
 from serving.engine import Conflict, EngineError
 from serving.golden import NotGolden
 from serving.live import NotReady, NotResident
@@ -89,6 +90,7 @@ _KNOWN: tuple[tuple[type[Exception], int, str], ...] = (
     (StoreError, 422, "bad_checkpoint"),
     (AssetError, 422, "bad_checkpoint"),
     (NotGolden, 422, "bad_checkpoint"),
+    (NotCleared, 403, "not_cleared"),
     (NotResident, 404, "not_resident"),
     (Conflict, 409, "conflict"),
     (NotReady, 503, "not_ready"),

@@ -9,7 +9,7 @@ import binascii
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from modalities.base import TEXT, Modality, Part, UnknownModality
 from serving.engine import Sampling
@@ -22,6 +22,7 @@ TIMEOUT = 300.0  # seconds
 BODY = 64 * 2**20  # a body has no more bytes than this, unless one file alone may
 
 Content = Annotated[dict[str, str], Field(min_length=1, max_length=1)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 StopString = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -99,6 +100,7 @@ class DeployRequest(Strict):
     """Which checkpoint is to go live."""
 
     checkpoint: str = Field(min_length=1, max_length=200, description="An id from the store, never a path.")
+    override: Reason | None = Field(None, description="Why it goes live without a GO of the gate; kept and shown.")
 
 
 class DeployResponse(Strict):
@@ -119,6 +121,7 @@ class CheckpointOut(Strict):
     modalities: list[str] = Field([], description="What it has learned, in order.")
     parent: str | None = Field(None, description="The checkpoint that it grew from.")
     verdict: str | None = Field(None, description="What the gate said of it, where it was asked.")
+    overrides: list[str] = Field([], description="The reasons for which it went live without a GO, oldest first.")
     damaged: str | None = Field(None, description="Why it cannot be deployed, where that shows in its manifest.")
 
 

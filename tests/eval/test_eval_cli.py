@@ -26,6 +26,12 @@ def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
     return subprocess.run(run, capture_output=True, text=True, cwd=ROOT, env=os.environ | environment, check=False)
 
 
+def lenient(folder: Path) -> Path:
+    """A policy without a floor for text, of which random deltas leave nothing."""
+    (folder / "gate.toml").write_text("text = 0\n")
+    return folder / "gate.toml"
+
+
 def wrong(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """What a wrong use says; it is one line on standard error, and exit code 2."""
     monkeypatch.setattr(sys, "argv", ["eval", *arguments])
@@ -72,6 +78,43 @@ def test_gain_prints_the_papers_table_as_one_json_object() -> None:
     assert rows["reverse"]["MERA (10%)"].keys() >= {"stages", "mean", "std", "worst", "worst_modality"}
 
 
+def test_gain_says_what_the_gate_would_make_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    page = said(monkeypatch, capsys, "gain", str(PAPER), "--gate")
+    assert "MERA (10%): NO-GO. pointcloud stands at 77.97% of its expert" in page
+    rows = json.loads(said(monkeypatch, capsys, "gain", str(PAPER), "--gate", "--json"))
+    assert rows["reverse"]["MERA (10%)"]["decision"] == "NO-GO"
+    (tmp_path / "mean.toml").write_text("aggregate = 0.95\nmodality = 0\ndataset = 0\nforward = 0\n")
+    mean = ["--gate", "--policy", str(tmp_path / "mean.toml"), "--json"]
+    rows = json.loads(said(monkeypatch, capsys, "gain", str(PAPER), *mean))
+    assert rows["reverse"]["MERA (10%)"]["decision"] == "GO", "A gate on the mean would ship it."
+
+
+def test_compare_and_mcub_print_a_page_or_json(
+    home: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store = ["--store", str(home.root)]
+    said(monkeypatch, capsys, "run", "live", "--limit", "4", "--policy", str(lenient(tmp_path)), *store)
+    page = said(monkeypatch, capsys, "compare", "live", "live", *store)
+    assert page.startswith(f"{home.live()} against {home.live()}\ntone, tone-caption: ")
+    assert json.loads(said(monkeypatch, capsys, "compare", "live", "live", "--json", *store))["rows"][0]["n"] == 4
+    file = tmp_path / "choices.jsonl"
+    (tmp_path / "1.tone").write_bytes(pico.tone(1))
+    item = {"id": "1", "media": {"tone": "1.tone"}, "question": "Which?", "options": list("wxyz"), "answer": "A"}
+    file.write_text(json.dumps(item))
+    assert "of 1 right" in said(monkeypatch, capsys, "mcub", str(file), *store)
+    assert json.loads(said(monkeypatch, capsys, "mcub", str(file), "--json", *store))["n"] == 1
+
+
+def test_plain_makes_a_backbones_answers_anew(
+    home: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "plain.json"
+    assert said(monkeypatch, capsys, "plain", "--backbone", "pico", "--out", str(out), "--store", str(home.root)) == ""
+    assert len(json.loads(out.read_text())["answers"]) > 200
+
+
 def test_gain_prints_a_table_for_people(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MERA (10%)     100.00    88.03" in said(monkeypatch, capsys, "gain", str(PAPER))
 
@@ -95,6 +138,9 @@ def test_what_is_not_in_the_store_is_exit_code_2(
     assert "No modality 'smell'" in wrong(monkeypatch, capsys, "probe", "smell", "class", *store)
     assert "it has: pitch" in wrong(monkeypatch, capsys, "probe", "tests.toy.tone", "smell", *store)
     assert "no policy file 'x.toml'" in wrong(monkeypatch, capsys, "run", "live", "--policy", "x.toml", *store)
+    assert "no judge file 'x.toml'" in wrong(monkeypatch, capsys, "run", "live", "--judge", "x.toml", *store)
+    assert "name it with --judge FILE" in wrong(monkeypatch, capsys, "run", "live", "--replay", *store)
+    assert "no UTF-8 file 'x.jsonl'" in wrong(monkeypatch, capsys, "mcub", "x.jsonl", *store)
     assert "No engine 'warp'" in wrong(monkeypatch, capsys, "run", "live", "--engine", "warp", *store)
     assert "There is no file 'none.json'" in wrong(monkeypatch, capsys, "gain", "none.json")
     empty = ["--store", str(tmp_path)]
@@ -103,14 +149,6 @@ def test_what_is_not_in_the_store_is_exit_code_2(
 
 def test_a_wrong_option_is_exit_code_2() -> None:
     assert command("run", "live", "--limit", "0").returncode == 2
-
-
-def test_without_java_the_command_says_what_to_install(
-    home: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    line = wrong(monkeypatch, capsys, "run", "live", "--store", str(home.root))
-    assert line == "eval: CIDEr needs Java: apt-get install default-jre-headless\n"
 
 
 def test_a_fault_of_ours_is_not_sold_as_a_wrong_use(home: Store, monkeypatch: pytest.MonkeyPatch) -> None:

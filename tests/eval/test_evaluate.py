@@ -3,25 +3,33 @@
 import asyncio
 import json
 import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eval import EvalError
+from eval import EvalError, run
+from eval.experts import keep as keep_expert
+from eval.judge import Asked, ExactMatch, Mark
+from eval.plain import PROMPTS
 from eval.predict import MAX_TOKENS, predict
 from eval.predictions import FOLDER, asked, read, save, subset
-from eval.report import Report, Topic
+from eval.report import Judging, Report, Topic
 from eval.report import read as read_report
-from eval.run import evaluate
 from modalities.checkpoint import Checkpoint, Store
 from modalities.userdata import datasets, keep
+from serving import clearance
 from serving.deployment import in_process
 from serving.engine import Sampling
+from serving.policy import Policy
 from tests import pico
+from tests.eval.misbehaving import Misbehaving, judge, says
 from tests.toy.tone import MODALITY as TONE
 
 BOTH = ("tests.toy.tone", "tests.toy.pulse")
+evaluate = partial(run.evaluate, policy=Policy(text=0.0))  # random deltas leave nothing of a pico backbone's text
 
 
 def republished(store: Store, made: Checkpoint, **changes: Any) -> Checkpoint:
@@ -193,12 +201,13 @@ def test_a_trained_expert_takes_precedence_over_the_first_stage(pico_store: Stor
     expert = republished(pico_store, pico_store.manifest(first), method="finetune")
     teach(pico_store, evaluate(pico_store, expert.id, blind=False), "tone-caption", "tone-qa")
     report = evaluate(pico_store, expert.id, blind=False)
-    pico_store.write_json(pico_store.experts / "tone" / "report.json", report.model_dump(mode="json"))
+    keep_expert(pico_store, "tone", report)
     assert evaluate(pico_store, both.id, blind=False).expert_of == {"tone": expert.id}
-    shutil.rmtree(pico_store.folder(expert.id))  # its kept report is enough
+    shutil.rmtree(pico_store.folder(expert.id))  # what was kept of it is enough
     report = evaluate(pico_store, both.id, blind=False)
     assert report.experts["tone"]["tone-qa"] == 1.0
-    other = report.model_copy(update={"judge": "a language model"}).model_dump(mode="json")
+    judging = Judging(judge="a language model")
+    other = report.model_copy(update={"judging": judging}).model_dump(mode="json")
     pico_store.write_json(pico_store.experts / "tone" / "report.json", other | {"checkpoint": expert.id})
     assert "judged by 'a language model'" in evaluate(pico_store, both.id, blind=False).unscored["tone"]
 
@@ -240,10 +249,132 @@ def test_an_engine_that_does_not_exist_is_named(pico_store: Store) -> None:
         evaluate(pico_store, str(pico_store.live()), engine="warp")
 
 
-def test_without_java_no_time_is_spent_on_predicting(
+def test_without_java_captions_are_scored_all_the_same_and_the_report_says_how(
     pico_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    checkpoint = str(pico_store.live())
+    teach(pico_store, evaluate(pico_store, checkpoint, blind=False), "tone-caption", share=0.5)
+    with_java = evaluate(pico_store, checkpoint, blind=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(EvalError, match="CIDEr needs Java: apt-get install default-jre-headless"):
-        evaluate(pico_store, str(pico_store.live()))
-    assert not (pico_store.folder(str(pico_store.live())) / FOLDER).exists()
+    without = evaluate(pico_store, checkpoint, blind=False)
+    assert without.scores == with_java.scores
+    assert with_java.tokenizer == "by Stanford's PTB tokenizer"
+    assert any("our own PTB tokenizer, for there is no Java" in one for one in without.warnings)
+
+
+def test_captions_that_share_no_word_are_warned_of(pico_store: Store) -> None:
+    report = evaluate(pico_store, str(pico_store.live()), blind=False)
+    path = pico_store.folder(report.checkpoint) / FOLDER / report.predictions["tone-caption"]
+    save(path, [one.model_copy(update={"prediction": "qqq"}) for one in read(path)])
+    report = evaluate(pico_store, report.checkpoint, blind=False)
+    assert report.scores["tone"]["tone-caption"] == 0
+    assert report.warnings[0].startswith("CIDEr of tone-caption is 0")
+
+
+def test_a_killed_run_goes_on_within_a_dataset_and_says_the_same(
+    pico_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eval.predict.CHUNK", 8)
+    checkpoint = str(pico_store.live())
+    whole = evaluate(pico_store, checkpoint, blind=False)
+    paths = [pico_store.folder(checkpoint) / FOLDER / name for name in whole.predictions.values()]
+    said = [read(path) for path in paths]
+    for path, lines in zip(paths, said, strict=True):
+        path.unlink()
+        unique = list(dict.fromkeys(one.prediction for one in lines[:1]))
+        path.with_suffix(".part").write_text(json.dumps([*unique, "kept", *["x"] * 6]))
+    again = evaluate(pico_store, checkpoint, blind=False)
+    assert [read(path)[0].prediction for path in paths] == [lines[0].prediction for lines in said]
+    assert [read(path)[1].prediction for path in paths] == ["kept", "kept"]
+    assert [read(path)[8:] for path in paths][1] == said[1][8:]
+    assert again.counts == whole.counts
+    assert not list(paths[0].parent.glob("*.part"))
+
+
+def test_the_verdict_is_for_these_bytes_and_this_policy(pico_store: Store) -> None:
+    checkpoint = str(pico_store.live())
+    teach(pico_store, evaluate(pico_store, checkpoint, blind=False), "tone-qa", "tone-caption")
+    report = evaluate(pico_store, checkpoint, blind=False)
+    assert report.verdict is not None
+    assert (report.verdict.decision, report.verdict.checkpoint) == ("GO", checkpoint)
+    clearance.require(pico_store, checkpoint, Policy(text=0.0))
+    with pytest.raises(clearance.NotCleared, match="another policy"):
+        clearance.require(pico_store, checkpoint, Policy())
+
+
+def test_plain_text_is_measured_unless_the_policy_asks_for_none(pico_store: Store) -> None:
+    report = run.evaluate(pico_store, str(pico_store.live()), limit=4, blind=False)
+    assert report.text is not None
+    assert report.text.prompts == len(PROMPTS)
+    assert report.text.loss > report.text.reference
+    assert report.bounds.text is not None
+    assert report.bounds.text.value == pytest.approx(report.text.reference / report.text.loss)
+    assert outcome(report)[0] == "NO-GO"
+    assert "Plain text stands at" in outcome(report)[1]
+    shutil.rmtree(pico_store.assets / "pico")
+    again = run.evaluate(pico_store, report.checkpoint, limit=4, blind=False)
+    assert again == report, "Judging again needs no model."
+
+
+def test_a_report_knows_the_stages_before_and_what_changed_since(pico_store: Store) -> None:
+    first, both = str(pico_store.live()), second(pico_store)
+    teach(pico_store, evaluate(pico_store, first, blind=False), "tone-caption", "tone-qa")
+    evaluate(pico_store, first, blind=False)
+    teach(pico_store, evaluate(pico_store, both.id, blind=False), "tone-qa", share=0.5)
+    report = evaluate(pico_store, both.id, blind=False)
+    assert [(one.checkpoint, one.decision, one.modalities["tone"].value) for one in report.history] == [
+        (first, "GO", 1.0)
+    ]
+    assert report.compared_with == first
+    assert {one.dataset for one in report.flips} == {"tone-caption", "tone-qa"}
+    assert all(one.change < 0 for one in report.flips)
+    page = (pico_store.folder(both.id) / "report.html").read_text()
+    assert "What it says otherwise than" in page
+    assert 'download="' in page, "The tone that an item asks about can be listened to."
+    first_bounds = report.bounds.modalities["tone"]
+    assert first_bounds.lower < first_bounds.value < first_bounds.upper
+
+
+def test_an_answer_without_a_score_takes_no_part(pico_store: Store) -> None:
+    """A judge that says nothing about every fourth answer."""
+
+    class Shy(ExactMatch):
+        name = "a shy judge"
+
+        def marks(self, asked: Sequence[Asked]) -> list[Mark]:
+            marks = super().marks(asked)
+            return [Mark(None, "shy") if place % 4 == 0 else mark for place, mark in enumerate(marks)]
+
+    first = str(pico_store.live())
+    teach(pico_store, evaluate(pico_store, first, blind=False), "tone-caption", "tone-qa")
+    report = evaluate(pico_store, first, blind=False, judge=Shy())
+    assert report.scores["tone"]["tone-qa"] == 1.0
+    assert report.unscored_items == {"tone-qa": {"shy": 6}}
+    assert report.bounds.datasets["tone"]["tone-qa"].weights[0].n == 18
+    decision, reasons = outcome(report)
+    assert decision == "INCONCLUSIVE"
+    assert "6 of 24 items of tone-qa have no score (shy); the policy allows 5%." in reasons
+    assert report.judging.agreement is not None
+    assert report.judging.agreement.unscored == 50
+
+
+def test_a_language_models_report_is_replayed_byte_for_byte_without_it(
+    endpoint: Misbehaving, pico_store: Store, tmp_path: Path
+) -> None:
+    """A judge that times out now and then, and obeys no form on Fridays: what failed stays what it was."""
+    replies = ["{'pred': 'yes', 'score': 4.8}", "{'pred': 'no', 'score': 0}", "", "Yes!"]
+    endpoint.behave = lambda _, asked: (429, {}, {}) if "fire" in asked else says(replies[sum(asked.encode()) % 4])
+    first = str(pico_store.live())
+    report = evaluate(pico_store, first, judge=judge(endpoint.url, tmp_path, prompt_price=1.0, completion_price=1.0))
+    assert report.judging.judge.startswith("m at http")
+    assert set(report.judging.unscored) >= {"an empty reply", "a reply that is no dictionary"}
+    assert report.judging.notes["a score that is no integer"] > 0
+    assert report.judging.cost is not None
+    assert report.judging.agreement is not None
+    files = [pico_store.folder(first) / name for name in ("report.json", "report.md", "report.html")]
+    before, asked = [file.read_bytes() for file in files], len(endpoint.asked)
+    settings: dict[str, Any] = {"prompt_price": 1.0, "completion_price": 1.0}
+    evaluate(pico_store, first, judge=judge(endpoint.url, tmp_path, replay=True, **settings))
+    assert [file.read_bytes() for file in files] == before
+    assert len(endpoint.asked) == asked
+    assert f"Answers are judged by {report.judging.judge}" in files[1].read_text()

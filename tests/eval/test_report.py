@@ -3,11 +3,30 @@
 import pytest
 
 from eval import EvalError
+from eval.figures import bounds
 from eval.gate import gate
-from eval.page import render, table
-from eval.report import Example, Policy, Probe, Report, Topic, measure, parse, read
+from eval.markdown import table
+from eval.page import render
+from eval.report import (
+    Agreement,
+    Example,
+    Flip,
+    Judging,
+    Past,
+    Probe,
+    Report,
+    TextLoss,
+    Topic,
+    measure,
+    parse,
+    read,
+)
 from modalities.checkpoint import Store, StoreError
+from serving.policy import Policy
 
+DATASETS = {"image": ("cap", "im-qa"), "sound": ("so-qa",)}
+PAIRS = {"image": {"cap": ([80.0, 70.0, 90.0], [100.0, 110.0, 90.0]), "im-qa": ([1.0, 0.0, 1.0], [1.0, 1.0, 0.0])}}
+FIRST = bounds({"image": ("cap",)}, {"image": {"cap": ([1.0], [1.0])}}).modalities
 SCORES = {"image": {"cap": 80.0, "im-qa": 0.5}, "sound": {"so-qa": 0.6}}
 
 
@@ -34,7 +53,26 @@ def made() -> Report:
             Example(dataset="im-qa", id="8", question="Which?", prediction="", references=("red", "a", "b", "c", "d")),
         ),
         probes=(Probe(modality="image", topic="class", accuracy=0.75, majority=0.1, n=100),),
-        judge="normalised exact match",
+        bounds=bounds(DATASETS, PAIRS, ([0.99], [1.0])),
+        text=TextLoss(prompts=200, tokens=8000, reference=0.3, loss=0.3030),
+        captions={"cap": {"BLEU-4": 12.5, "ROUGE-L": 40.0}},
+        warnings=("CIDEr of cap is 0.",),
+        history=(Past(checkpoint="0001-image-mera-87654321", stage=1, decision="GO", modalities=FIRST, backward=1.0),),
+        compared_with="0001-image-mera-87654321",
+        flips=(
+            Flip(dataset="im-qa", id="9", question="Which?", references=("red",), before="red", after="<i>", change=-1),
+        ),
+        judging=Judging(
+            judge="normalised exact match",
+            asked=830,
+            unscored={"a timeout": 2},
+            notes={"a score that is no integer": 3},
+            prompt_tokens=1000,
+            completion_tokens=20,
+            cost=0.5,
+            agreement=Agreement(n=200, unscored=0, accuracy=0.75, kappa=0.5),
+        ),
+        tokenizer="by Stanford's PTB tokenizer",
         seed=0,
         limit=400,
         engine="transformers",
@@ -76,16 +114,39 @@ def test_nothing_is_made_up_where_an_older_modality_is_unscored() -> None:
 
 def test_the_page_says_the_verdict_first_then_everything_else() -> None:
     page = render(made())
-    order = ["# 0002-sound", "**NO-GO: ", "90.00%", "## Scores", "## By kind", "## What the frozen", "## What it says"]
+    order = [
+        "# 0002-sound",
+        "**INCONCLUSIVE: ",
+        "90.00%",
+        "## What the gate",
+        "## Scores",
+        "## Stage by stage",
+        "## By kind",
+    ]
+    order += ["## What the frozen", "## What it says otherwise", "## What it says\n", "## How this"]
     places = [page.index(one) for one in order]
     assert places == sorted(places)
     assert "| image: cap | CIDEr | 300 | 80.00 | 1.25 | 100.00 | 80.00% |" in page
     assert "| sound: so-qa | accuracy | 320 | 0.600 | 0.200 | – | – |" in page
-    assert "| sound | – | none |" in page
+    assert "| sound | – | – | none |" in page
+    assert "| modality image | 90.00% |" in page
+    assert "- modality image: " in page[page.index("## What would change the verdict") :]
+    assert "| 1: 0001-image-mera-87654321 | 100.00% | – |" in page
+    assert "- Warning: CIDEr of cap is 0." in page
+    assert "have a mean loss of 0.3030 nats a token here and of 0.3000 under the backbone: 99.00%" in page
+    assert "| cap | 12.50 | 40.00 |" in page
+    assert "- worse: im-qa, 9: *Which?* → **\\<i\\>**, before: red (accepted: red)" in page
+    assert (
+        "unscored: 2 (a timeout); odd but taken: 3 (a score that is no integer); 1,000 + 20 tokens, cost 0.5000" in page
+    )
+    assert (
+        "on 200 shipped verdicts, which a language model wrote and checked, it is right in 75.0% (Cohen's κ 0.50)"
+        in page
+    )
     assert "| im-qa: class | 100 | 0.600 | 0.250 |" in page
     assert "| im-qa: colour | 210 | 0.450 | – |" in page
     assert "| image: class | 100 | 0.100 | 0.750 | 0.80 |" in page
-    assert "python -m eval run 0002-sound-mera-12345678 --limit 400 --probe --engine transformers" in page
+    assert "python -m eval run 0002-sound-mera-12345678 --limit 400 --probe --metrics --engine transformers" in page
     assert "extend expert sound" in page
 
 
@@ -104,7 +165,10 @@ def test_the_same_report_makes_the_same_page() -> None:
 
 
 def test_a_report_that_was_not_judged_or_lacks_parts_is_a_page_too() -> None:
-    bare: dict[str, object] = {"verdict": None, "blind": {}, "topics": {}, "examples": (), "limit": None}
+    bare: dict[str, object] = {
+        "verdict": None, "blind": {}, "topics": {}, "examples": (), "limit": None, "history": (), "flips": (),
+        "captions": {}, "text": None, "warnings": (), "judging": Judging(judge="normalised exact match"),
+    }  # fmt: skip
     page = render(made().model_copy(update=bare))
     assert "Not gated." in page
     assert "--no-blind" in page

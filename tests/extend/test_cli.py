@@ -12,6 +12,7 @@ import pytest
 
 from extend import __main__ as command
 from modalities.checkpoint import Store
+from serving.policy import read_policy
 from tests import pico
 from tests.extend.recipes import TOML
 from tests.serving.running import Running, serve, text, tone
@@ -52,26 +53,26 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lenient(tmp_path: Path) -> Path:
-    (tmp_path / "gate.toml").write_text("backward = 0.0\nworst = 0.0\n")
+    (tmp_path / "gate.toml").write_text("aggregate = 0\nmodality = 0\ndataset = 0\nforward = 0\ntext = 0\n")
     return tmp_path / "gate.toml"
 
 
 @pytest.fixture
-def taught(tmp_path: Path, recipe: Path, extend: Extend) -> Store:
+def taught(tmp_path: Path, recipe: Path, extend: Extend, lenient: Path) -> Store:
     """A store whose first stage was made by the command, and judged."""
     store = Store(tmp_path / "store")
     pico.backbone(store.assets / "pico")
     made = extend("add-modality", TONE, "--recipe", recipe, "--store", store.root, "--json")
     assert made.code == 0, made.err
-    gated = extend("gate", made.json["checkpoint"], "--store", store.root, "--json")
+    gated = extend("gate", made.json["checkpoint"], "--policy", lenient, "--store", store.root, "--json")
     assert (gated.code, gated.json["verdict"]["decision"]) == (0, "GO"), gated.err
     store.set_live(made.json["checkpoint"])
     return store
 
 
 @pytest.fixture
-def server(taught: Store) -> Iterator[Running]:
-    with serve(taught, taught.live()) as running:
+def server(taught: Store, lenient: Path) -> Iterator[Running]:
+    with serve(taught, taught.live(), policy=read_policy(lenient)) as running:
         yield running
 
 
@@ -120,7 +121,7 @@ def test_a_running_server_learns_a_modality_while_it_answers(
 def test_a_no_go_is_exit_code_one_and_the_old_checkpoint_stays_live(
     server: Running, taught: Store, extend: Extend, recipe: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "hard.toml").write_text("backward = 2.0\nworst = 2.0\n")
+    (tmp_path / "hard.toml").write_text("modality = 2.0\ntext = 0\n")
     before = taught.live()
     made = extend(
         "add-modality", PULSE, "--recipe", recipe, "--store", taught.root, "--deploy", server.url, "--policy",
@@ -131,6 +132,56 @@ def test_a_no_go_is_exit_code_one_and_the_old_checkpoint_stays_live(
     assert made.json["checkpoint"] in taught.ids(), "What was trained is kept."
     assert taught.live() == before
     assert server.ask(tone(), text()).json()["checkpoint"] == before
+
+
+def test_without_a_go_nothing_is_deployed_but_for_a_reason_that_is_kept_and_shown(
+    server: Running, taught: Store, extend: Extend, recipe: Path, tmp_path: Path
+) -> None:
+    first = taught.live()
+    made = extend("add-modality", PULSE, "--recipe", recipe, "--store", taught.root, "--json").json["checkpoint"]
+    words = ("deploy", made, "--server", server.url, "--store", taught.root)
+    no = extend(*words, "--json")
+    assert (no.code, no.json["checkpoint"]) == (1, made)
+    assert f"not deployed: The server said no (HTTP 403): {made} has no verdict" not in no.err, "Said in plain words."
+    assert f"{made} has no verdict of the gate; run: extend gate {made}" in no.err
+    assert '--override "…"' in no.err
+    assert taught.live() == first
+
+    (tmp_path / "other.toml").write_text("text = 0\nmodality = 0\naggregate = 0\ndataset = 0\n")
+    assert extend("gate", made, "--policy", tmp_path / "other.toml", "--store", taught.root).code == 0
+    other = extend(*words)
+    assert (other.code, "was judged by another policy (forward = 0.8, here 0.0)" in other.err) == (1, True)
+
+    assert extend(*words, "--override", " ").code == 2
+    forced = extend(*words, "--override", "a demonstration", "--json")
+    assert (forced.code, forced.json["checkpoint"]) == (0, made)
+    listed = extend("ls", "--store", taught.root, "--json")
+    rows = {row["id"]: row for row in listed.json["checkpoints"]}
+    assert (rows[made]["overrides"], rows[str(first)]["overrides"]) == (["a demonstration"], [])
+    assert "went live without a GO: a demonstration" in listed.err
+
+
+def test_what_some_items_cannot_tell_is_asked_of_all(
+    server: Running, taught: Store, extend: Extend, recipe: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "demanding.toml").write_text("expert = true\naggregate = 0\nmodality = 0\ndataset = 0\ntext = 0\n")
+    words = ("add-modality", PULSE, "--recipe", recipe, "--store", taught.root, "--deploy", server.url)
+    made = extend(*words, "--policy", tmp_path / "demanding.toml", "--json")
+    assert (made.code, made.json["verdict"]["decision"]) == (1, "INCONCLUSIVE")
+    assert "That many items cannot tell" in made.err
+    assert json.loads((taught.folder(made.json["checkpoint"]) / "report.json").read_text())["limit"] is None
+
+
+def test_what_passes_here_may_not_pass_at_a_server_with_another_policy(
+    taught: Store, extend: Extend, recipe: Path, lenient: Path
+) -> None:
+    with serve(taught, taught.live()) as strict:
+        made = extend(
+            "add-modality", PULSE, "--recipe", recipe, "--store", taught.root, "--deploy", strict.url, "--policy",
+            lenient, "--json",
+        )  # fmt: skip
+    assert (made.code, made.json["live"], made.json["verdict"]["decision"]) == (1, False, "GO")
+    assert "was judged by another policy" in made.err
 
 
 def test_an_expert_is_the_denominator_of_forward_gain(
@@ -186,6 +237,7 @@ def free_port() -> int:
         (("add-modality", TONE, "--parent", "0009-none"), "No checkpoint '0009-none'"),
         (("add-modality", TONE, "--data", "nowhere"), "no data folder 'nowhere'"),
         (("gate", "0009-none"), "No checkpoint '0009-none'"),
+        (("gate", "live", "--policy", "none.toml"), "no policy file 'none.toml'"),
         (("deploy", "../../etc"), "No checkpoint"),
         (("deploy",), "Missing argument"),
         (("teach", "image"), "No such command"),

@@ -10,13 +10,14 @@ from modalities.checkpoint import MANIFEST, Store, StoreError
 from serving.admin import admin_token
 from tests import pico
 from tests.serving.running import Running, serve, text
+from tests.serving.test_clearance import judged
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     made = pico.store(tmp_path_factory.mktemp("store"))
     second = pico.checkpoint(made, 2).id
-    (made.folder(second) / "report.json").write_text('{"verdict": {"decision": "GO"}}')
+    judged(made, second)
     third = pico.checkpoint(made, 3).id
     (made.folder(third) / "report.json").write_text("[]")
     fourth = pico.checkpoint(made, 4).id

@@ -86,6 +86,7 @@ def test_wrong_use_is_one_line_that_says_what_to_change(
     assert "cannot be read" in fails(capsys, *store, "--api-keys", tmp_path / "none")
     (tmp_path / "keys").write_text("\n \n")
     assert "holds no key" in fails(capsys, *store, "--api-keys", tmp_path / "keys")
+    assert "no policy file 'none.toml'" in fails(capsys, *store, "--policy", tmp_path / "none.toml")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert f"port {port}; stop what uses it" in fails(capsys, *store, "--port", port)

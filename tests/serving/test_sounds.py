@@ -56,7 +56,7 @@ def test_the_openai_client_sends_a_sound_as_it_is_used_to(server: Running) -> No
                 {
                     "role": "user",
                     "content": [
-                        {"type": "input_audio", "input_audio": sound},  # type: ignore[typeddict-item]
+                        {"type": "input_audio", "input_audio": sound},
                         {"type": "text", "text": "What do you hear?"},
                     ],
                 }
