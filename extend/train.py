@@ -3,7 +3,6 @@
 Cosine decay with warm-up, gradient norm clipped to one, no weight decay (paper, Table 9).
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from extend.amx import has_amx, rounded
 from extend.data import batches
-from extend.machine import accelerated, parts, recomputing
+from extend.machine import accelerated, metered, parts, recomputing
 from extend.recipe import Machine
 from modalities.base import Sample
 from modalities.mllm import MLLM
@@ -30,6 +29,8 @@ class Curve:
     phase: str
     samples: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
     losses: list[float] = field(default_factory=list)
 
 
@@ -54,14 +55,14 @@ def train(
     accelerator = accelerated(machine)
     prepared, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
     curve = Curve(phase, samples=sum(map(len, plan)))
-    began, shown = time.monotonic(), None
+    shown = None
     for parameter in wanted:
         parameter.requires_grad_(True)
     model.embedder.connectors.train()
     recomputing(model.llm, machine.checkpointing)
     try:
         quick = machine.amx and machine.precision == "float32" and model.device.type == "cpu" and has_amx()
-        with rounded(model.llm, quick), tqdm(plan, desc=phase, unit="step") as bar:
+        with metered() as cost, rounded(model.llm, quick), tqdm(plan, desc=phase, unit="step") as bar:
             for chunk in bar:
                 value = 0.0
                 for part in parts(chunk, machine.micro):
@@ -82,5 +83,5 @@ def train(
             parameter.requires_grad_(False)
         model.embedder.connectors.eval()
         recomputing(model.llm, False)
-    curve.seconds = time.monotonic() - began
+    curve.seconds, curve.cpu_seconds, curve.peak_bytes = cost.seconds, cost.cpu_seconds, cost.peak_bytes
     return curve
