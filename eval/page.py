@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from eval.diagnosis import section
 from eval.report import Report, Verdict
 
 PLAIN = {
@@ -24,6 +25,7 @@ def render(report: Report) -> str:
         _gains(report),
         *_topics(report),
         *_probes(report),
+        *section(report.diagnosis),
         "## What it says",
         _examples(report),
         "## How this was made",

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from eval import EvalError
+from eval.diagnosis import Change
 from eval.gain import backward, forward, relative_gain
 from modalities.base import Task
 from modalities.checkpoint import Store
@@ -98,6 +99,7 @@ class Report(Frozen):
     gains: Gains
     examples: tuple[Example, ...]
     probes: tuple[Probe, ...] = ()
+    diagnosis: tuple[Change, ...] = ()  # what the stage did to older modalities, where `extend diagnose` was run
     judge: str
     seed: int
     limit: int | None

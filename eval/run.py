@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from eval import EvalError, experts, golden, page
+from eval import EvalError, diagnosis, experts, golden, page
 from eval.experts import Measured
 from eval.gate import gate, read_policy
 from eval.judge import JUDGE
@@ -59,6 +59,7 @@ def evaluate(
         manifest,
         asks,
         probes=probe_all(store, manifest, known) if probes else (),
+        diagnosis=diagnosis.read(folder),
         limit=limit,
         engine=engine,
     )

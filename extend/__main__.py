@@ -33,6 +33,7 @@ from extend.console import (
 )
 from extend.recipe import RecipeError, load
 from extend.remote import RemoteError, Server
+from extend.study import command
 from modalities.assets import AssetError
 from modalities.base import BadMedia, UnknownModality, find
 from modalities.checkpoint import Store, StoreError
@@ -173,6 +174,8 @@ def list_checkpoints(store: StoreOption = HOME, as_json: JsonOption = False) -> 
     finish({"checkpoints": rows}, as_json)
 
 
+app.command("study")(command.study)
+app.command("diagnose")(command.diagnose_checkpoint)
 app.command("plan")(exchange.plan_recipe)
 app.command("export")(exchange.export_checkpoint)
 app.command("import")(exchange.import_checkpoint)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 MANIFEST = "checkpoint.json"
 # Written beside, no part of the id.
-EXTRAS = ("report.json", "report.md", "golden.json", "run.json", "loss.png", "predictions")
+EXTRAS = ("report.json", "report.md", "golden.json", "run.json", "loss.png", "predictions", "diagnosis.json")
 
 
 class StoreError(ValueError):

@@ -1,0 +1,110 @@
+"""`extend study`: the grid, worked off and written down; and `extend diagnose`, the probe for one checkpoint."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from extend import RunError
+from extend.console import HOME, JsonOption, LimitOption, RecipeOption, StoreOption, finish, say
+from extend.recipe import load
+from modalities.base import find
+from modalities.checkpoint import Store, write
+
+METHODS = "finetune,replay@0.01,replay@0.1,ewc,eproj,pathweave,merge,mera@0.01,mera@0.1"
+
+
+def study(
+    names: Annotated[list[str], typer.Argument(metavar="MODALITY...", help="In the sequential order; two or more.")],
+    methods: Annotated[
+        str, typer.Option(help="By commas: mera@0.1+noise=0.5 is MERA on 10 %, half of it mispaired.")
+    ] = METHODS,
+    orders: Annotated[str, typer.Option(help="sequential, reverse, or both by a comma.")] = "sequential,reverse",
+    seeds: Annotated[str, typer.Option(help="By commas.")] = "0",
+    out: Annotated[Path, typer.Option(help="Everything is kept here; the same command goes on here.")] = Path("study"),
+    recipe: RecipeOption = "embedded",
+    limit: LimitOption = None,
+    diagnose: Annotated[bool, typer.Option(help="Probe after each stage what was forgotten, what misaligned.")] = True,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; else as memory allows.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of each process.")] = 1,
+    store: StoreOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Run methods side by side on your data: the paper's tables and figures, in your numbers."""
+    from extend.study import grid, results, tables
+    from extend.study.conduct import Conductor, say_failures
+    from extend.study.figures import draw
+
+    wanted = tuple(_words(methods)), tuple(_words(orders)), tuple(_numbers(seeds))
+    texts, chosen, numbers = wanted
+    for text in texts:
+        grid.variant(text)
+    if odd := [name for name in chosen if name not in grid.ORDERS]:
+        raise RunError(f"No order {odd[0]!r}; there are: {', '.join(grid.ORDERS)}.")
+    if len({find(name).name for name in names}) < max(2, len(names)):
+        raise RunError("A study needs two modalities or more, each once; name them in the sequential order.")
+    settings = grid.Study(modalities=tuple(names), recipe=load(recipe), limit=limit, diagnose=diagnose, threads=threads)
+    opened = grid.open_study(out, Store(store), settings, numbers)
+    conductor = Conductor(opened, jobs)
+    conductor.conduct([[one] for seed in numbers for one in opened.experts(seed)], "experts")
+    say_failures(conductor.failed)
+    conductor = Conductor(opened, jobs)
+    runs = list(opened.all(chosen, texts, numbers))
+    conductor.conduct(runs, "study")
+    whole = [works for works in runs if works[0].seed == numbers[0] and all(map(opened.done, works))]
+    first = {works[0].variant: works for works in whole[::-1]}.values()
+    ends = [[grid.Work("serve", w.seed, w.order, w.variant, w.stage) for w in (ws[0], ws[-1])] for ws in first]
+    serving = Conductor(opened, 1)  # one at a time: a latency is measured alone
+    serving.conduct(ends, "serving")
+    found = results.gather(opened, chosen, texts, numbers)
+    Store(out).write_json(out / "results.json", results.as_json(found))
+    for seed in numbers:
+        if found.experts.get(seed):
+            Store(out).write_json(out / f"scores-seed-{seed}.json", results.as_tables(found, seed))
+    learned, base = ", ".join(find(name).name for name in names), settings.recipe.base_llm
+    about = [
+        f"{learned}; seeds {seeds}; recipe {Path(recipe).stem} on {base}; {limit or 'all'} test items a dataset.",
+        "",
+        "![Backward Relative Gain by stage](backward.png) ![Forward Relative Gain by stage](forward.png)",
+    ]
+    command = " ".join(["extend", *map(shlex.quote, sys.argv[1:])])
+    write(out / "results.md", tables.page(found, command, about).encode())
+    draw(found, out)
+    say(f"wrote results.md, results.json and two figures to {out.name}/")
+    say_failures(conductor.failed | serving.failed)
+    finish({"out": str(out), "runs": len(found.runs)}, as_json)
+
+
+def diagnose_checkpoint(
+    id: Annotated[str, typer.Argument(help="A checkpoint of the store that has a parent. See: extend ls")],
+    store: StoreOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Say of each older modality whether the last stage left it kept, misaligned or forgotten."""
+    from eval.diagnosis import dump, words
+    from extend.diagnose import diagnose
+
+    changes = diagnose(Store(store), id)
+    for change in changes:
+        say(words(change).replace("**", ""))
+    say(f"it is in the report after: python -m eval run {id}")
+    finish({"checkpoint": id, "diagnosis": dump(changes)}, as_json)
+
+
+def _words(text: str) -> list[str]:
+    """What stands between commas, each once."""
+    found = list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not found:
+        raise RunError("Name at least one method, order and seed.")
+    return found
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in _words(text)]
+    except ValueError as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(f"{text!r} is no list of seeds; write whole numbers, as in 0,1.") from None
