@@ -33,14 +33,15 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """Run methods side by side on your data: the paper's tables and figures, in your numbers."""
-    from extend.study import grid, results, tables
+    from extend.study import grid, results, tables, written
     from extend.study.conduct import Conductor, say_failures
     from extend.study.figures import draw
+    from extend.study.variant import variant
 
     wanted = tuple(_words(methods)), tuple(_words(orders)), tuple(_numbers(seeds))
     texts, chosen, numbers = wanted
     for text in texts:
-        grid.variant(text)
+        variant(text)
     if odd := [name for name in chosen if name not in grid.ORDERS]:
         raise RunError(f"No order {odd[0]!r}; there are: {', '.join(grid.ORDERS)}.")
     if len({find(name).name for name in names}) < max(2, len(names)):
@@ -59,10 +60,10 @@ def study(
     serving = Conductor(opened, 1)  # one at a time: a latency is measured alone
     serving.conduct(ends, "serving")
     found = results.gather(opened, chosen, texts, numbers)
-    Store(out).write_json(out / "results.json", results.as_json(found))
+    Store(out).write_json(out / "results.json", written.as_json(found))
     for seed in numbers:
         if found.experts.get(seed):
-            Store(out).write_json(out / f"scores-seed-{seed}.json", results.as_tables(found, seed))
+            Store(out).write_json(out / f"scores-seed-{seed}.json", written.as_tables(found, seed))
     learned, base = ", ".join(find(name).name for name in names), settings.recipe.base_llm
     about = [
         f"{learned}; seeds {seeds}; recipe {Path(recipe).stem} on {base}; {limit or 'all'} test items a dataset.",

@@ -22,7 +22,7 @@ from extend import RunError, run
 from extend.study.grid import Grid, Work
 from extend.study.work import described
 
-ROOM = 1.5  # of the first expert's peak, for each process: later stages hold more
+ROOM = 1.5  # of the experts' peak, for each process: later stages hold more
 PATIENCE = 0.2  # seconds between two looks at the processes
 
 
@@ -41,7 +41,7 @@ class Conductor:
         if not any(left):
             return
         if self.jobs is None:
-            self.jobs = 1 if title == "experts" else self._room()
+            self.jobs = self._room(queues)
         console = Console(stderr=True)
         with Live(self._table(queues, title), console=console, refresh_per_second=2) as live:
             try:
@@ -114,17 +114,14 @@ class Conductor:
         report = self.grid.report(work)
         return "" if report is None else _gains(report)
 
-    def _room(self) -> int:
-        """How many processes the memory has room for, by what an expert took; one for each core at most."""
-        peaks = [
-            curve.get("peak_bytes", 0)
-            for seed_store in sorted(self.grid.out.glob("seed-*"))
-            for id in self.grid.store(int(seed_store.name.removeprefix("seed-"))).ids()[:1]
-            for curve in run.figures(self.grid.store(int(seed_store.name.removeprefix("seed-"))), id)["phases"]
-        ]
+    def _room(self, queues: Sequence[list[Work]]) -> int:
+        """How many processes the memory has room for, by what their first stages took; one for each core at most."""
+        peaks = [0]
+        for work in (queue[0] for queue in queues):
+            if (id := self.grid.made(work)) is not None:
+                peaks += [curve.get("peak_bytes", 0) for curve in run.figures(self.grid.store(work.seed), id)["phases"]]
         free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else available()
-        each = ROOM * max(peaks, default=0)
-        return max(1, min(os.cpu_count() or 1, int(free // each) if each else 1))
+        return max(1, min(os.cpu_count() or 1, int(free // (ROOM * max(peaks)))) if max(peaks) else 1)
 
 
 def available() -> int:

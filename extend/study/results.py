@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from eval.predictions import FOLDER, read
 from eval.report import Report
 from extend import run
-from extend.study.grid import Grid, Work, variant
+from extend.study.grid import Grid, Work
+from extend.study.variant import variant
 from modalities.checkpoint import Store
 
 DRAWS = 1000
@@ -129,18 +130,17 @@ def figure(values: Values | None) -> Figure | None:
 
 def gather(grid: Grid, orders: tuple[str, ...], variants: tuple[str, ...], seeds: tuple[int, ...]) -> Results:
     """Everything that is whole."""
-    runs, datasets, experts = [], {}, {}
-    serving: dict[str, list[dict[str, float]]] = {}
+    found = Results([], {}, {}, {})
     for works in grid.all(orders, variants, seeds):
         if all(grid.done(work) for work in works):
-            runs.append(_run(grid, works))
+            found.runs.append(_run(grid, works))
             report = _report(grid, works[-1])
-            datasets |= {name: tuple(sets) for name, sets in report.datasets.items()}
-            experts.setdefault(works[0].seed, {}).update(_flat(report.experts))
+            found.datasets |= {name: tuple(sets) for name, sets in report.datasets.items()}
+            found.experts.setdefault(works[0].seed, {}).update(_flat(report.experts))
         ends = [Work("serve", one.seed, one.order, one.variant, one.stage) for one in (works[0], works[-1])]
         if all(grid.done(one) for one in ends):
-            serving.setdefault(works[0].variant, [_json(grid.serving(one)) for one in ends])
-    return Results(runs, datasets, experts, serving)
+            found.serving.setdefault(works[0].variant, [_json(grid.serving(one)) for one in ends])
+    return found
 
 
 def _run(grid: Grid, works: Sequence[Work]) -> Run:
@@ -179,7 +179,8 @@ def draws(name: str, count: int) -> NDArray[np.float64]:
     """How often each of a dataset's items is in a draw, (R, n): once each first, then as chance has it."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
     chance = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=DRAWS)
-    return np.concatenate([np.ones((1, count)), chance]).astype(np.float64)
+    all_of_them: NDArray[np.float64] = np.concatenate([np.ones((1, count)), chance.astype(np.float64)])
+    return all_of_them
 
 
 def _items(store: Store, checkpoint: str, report: Report, name: str) -> Values:
@@ -198,7 +199,10 @@ def _report(grid: Grid, work: Work) -> Report:
 
 def _mean(values: Sequence[Values | None]) -> Values | None:
     known = [value for value in values if value is not None]
-    return np.mean(known, axis=0) if known and len(known) == len(values) else None
+    if not known or len(known) < len(values):
+        return None
+    mean: Values = np.mean(known, axis=0)
+    return mean
 
 
 def _flat(scores: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -208,60 +212,6 @@ def _flat(scores: dict[str, dict[str, float]]) -> dict[str, float]:
 def _json(path: Path) -> dict[str, float]:
     found: dict[str, float] = json.loads(path.read_text())
     return found
-
-
-def as_json(results: Results) -> dict[str, Any]:
-    """results.json: raw scores, and the figures that follow from them, as shares."""
-    rows = [
-        {
-            "seed": one.seed,
-            "order": one.order,
-            "method": one.variant,
-            "checkpoints": one.checkpoints,
-            "scores": one.scores,
-            "relative": [{k: None if v is None else float(v[0]) for k, v in gains.items()} for gains in one.gains],
-            "backward": [None if v is None else float(v[0]) for v in one.backward],
-            "forward": [None if v is None else float(v[0]) for v in one.forward],
-            "costs": one.costs,
-            "diagnosis": one.diagnosis,
-        }
-        for one in results.runs
-    ]
-    table = [
-        {
-            "order": order,
-            "method": text,
-            "mean": _plain(results.mean(order, text)),
-            "std": _plain(results.std(order, text)),
-            "worst": None if (low := results.worst(order, text)) is None else {"modality": low[0]} | _plain(low[1]),
-        }
-        for order in results.orders
-        for text in results.variants
-        if results.of(order, text)
-    ]
-    return {"runs": rows, "table_2": table, "experts": results.experts, "serving": results.serving, "draws": DRAWS}
-
-
-def as_tables(results: Results, seed: int) -> dict[str, Any]:
-    """One seed's raw scores as `python -m eval gain` reads them."""
-    return {
-        " → ".join(order): {
-            "order": order,
-            "datasets": {name: results.datasets[name] for name in order},
-            "experts": results.experts[seed],
-            "methods": {
-                one.variant: {str(i): scores for i, scores in enumerate(one.scores, start=1)}
-                for one in results.runs
-                if (one.order, one.seed) == (order, seed)
-            },
-        }
-        for order in results.orders
-        if any((one.order, one.seed) == (order, seed) for one in results.runs)
-    }
-
-
-def _plain(found: Figure | None) -> dict[str, Any]:
-    return {} if found is None else vars(found)
 
 
 def plain_variants(results: Results) -> list[str]:

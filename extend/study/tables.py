@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from eval.page import table
-from extend.study.grid import variant
 from extend.study.results import Figure, Results, Run, Values, plain_variants
+from extend.study.variant import variant
 
 NOTE = (
     "Mean and standard deviation over the stages of the Backward Relative Gain, in per cent of the experts; in "
@@ -113,7 +113,7 @@ def _costs(results: Results) -> list[str]:
         if served:
             ends = [f"{1000 * one['seconds_per_token']:.1f}" for one in served]
             latency = [f"{served[-1]['peak_bytes'] / 1e6:.0f} MB", *ends]
-        rows.append([text, f"{peak / 1e6:.0f} MB", f"{wall:.0f} s", f"{cpu:.0f} s", ratio, *latency])
+        rows.append([text, f"{peak / 1e6:.0f} MB", f"{wall:.1f} s", f"{cpu:.1f} s", ratio, *latency])
     heads = ["method", "peak", "clock", "CPU", "CPU / finetune", "serving peak", "ms a token, 1 modality", "ms, all"]
     note = (
         "Training: the largest phase's peak, and the phases' time over all stages, a mean of the runs. Serving: a "

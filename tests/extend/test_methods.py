@@ -1,5 +1,6 @@
 """Each method against its definition (paper, Appendix C.3), on the pico model, in float64 where there is arithmetic."""
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from extend import RunError, run, steps
 from extend.adapter import Adapter
 from extend.data import StageData, by_media, draw, mispair, parted
+from extend.export import export
 from extend.fisher import fisher, linear_weights, penalty
 from extend.methods import method_of, methods, replay
 from extend.recipe import Lora, Options, Recipe
@@ -22,6 +24,9 @@ from modalities.checkpoint import Checkpoint, Store, StoreError
 from modalities.deltas import read_delta
 from modalities.mllm import MLLM
 from modalities.woven import FILE, Woven, close_layers, open_layers, weave, woven_folders
+from serving.deployment import in_process
+from serving.engine import Sampling
+from serving.loading import OnVllm
 from tests import pico
 from tests.extend.recipes import PICO
 
@@ -266,6 +271,25 @@ class TestPathWeave:
         close_layers(stage.model.llm)
         weave(stage.model.llm, [stage.delta], stage.adapters)
         assert torch.equal(self.logits(stage.model.llm), trained)
+
+    def test_the_transformers_engine_serves_it_and_vllm_refuses_it_by_name(
+        self, first: tuple[Store, Checkpoint], tmp_path: Path
+    ) -> None:
+        store, made = first[0], second(first, "pathweave")
+        sample = find(PULSE).datasets(store.root)[0].test[0]
+
+        async def ask() -> list[str]:
+            deployment = in_process(store, made.id)
+            try:
+                return await deployment.answers([sample.prompt], Sampling(max_tokens=4))
+            finally:
+                await deployment.close()
+
+        assert asyncio.run(ask())
+        with pytest.raises(StoreError, match="vLLM cannot take them: .*--engine transformers"):
+            asyncio.run(OnVllm({}).load(store, made.id))
+        with pytest.raises(StoreError, match="a plain LLM cannot take them"):
+            export(store, made.id, tmp_path / "out")
 
     def test_no_other_method_goes_on_from_it(self, first: tuple[Store, Checkpoint]) -> None:
         made = second(first, "pathweave")

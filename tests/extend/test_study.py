@@ -20,9 +20,11 @@ from extend.methods import methods
 from extend.recipe import load
 from extend.study.conduct import available
 from extend.study.figures import draw
-from extend.study.grid import Grid, Study, Work, open_study, variant
-from extend.study.results import DRAWS, Results, Run, as_tables, draws, figure
+from extend.study.grid import Grid, Study, Work, open_study
+from extend.study.results import DRAWS, Results, Run, draws, figure
 from extend.study.tables import page
+from extend.study.variant import variant
+from extend.study.written import as_tables
 from modalities.checkpoint import Store
 from tests import pico
 from tests.extend.recipes import PICO, TOML
@@ -65,8 +67,8 @@ class TestVariant:
 
 
 def settings(**changes: Any) -> Study:
-    values = {"modalities": (TONE, PULSE), "recipe": PICO, "limit": None, "diagnose": True, "threads": 1}
-    return Study(**values | changes)
+    usual = Study(modalities=(TONE, PULSE), recipe=PICO, limit=None, diagnose=True, threads=1)
+    return usual.model_copy(update=changes)
 
 
 class TestGrid:
@@ -144,7 +146,8 @@ class TestResults:
                 assert worst is not None
                 assert 100 * mean.value == pytest.approx(row["mean"])
                 assert 100 * std.value == pytest.approx(row["std"])
-                assert (worst[0], 100 * worst[1].value) == (row["worst_modality"], pytest.approx(row["worst"]))
+                assert worst[0] == row["worst_modality"]
+                assert 100 * worst[1].value == pytest.approx(row["worst"])
 
     def test_one_seed_s_scores_are_what_eval_gain_reads(self, tmp_path: Path) -> None:
         file = tmp_path / "scores.json"
@@ -165,7 +168,7 @@ class TestResults:
     def test_an_interval_is_where_95_percent_of_the_draws_lie(self) -> None:
         found = figure(np.concatenate([[0.5], np.linspace(0, 1, DRAWS)]))
         assert found is not None
-        assert (found.value, found.low, found.high) == (0.5, pytest.approx(0.025), pytest.approx(0.975))
+        assert [found.value, found.low, found.high] == pytest.approx([0.5, 0.025, 0.975])
         assert figure(None) is None
 
     def test_the_page_has_the_paper_s_tables_and_marks_transfer(self, tmp_path: Path) -> None:
@@ -173,7 +176,7 @@ class TestResults:
         text = page(results, "extend study", ["about"])
         assert "| mera@0.1 | 101.00 [101.0, 101.0] | 3.90 |" in text, "Table 2"
         assert "mera@0.01 is ahead of ewc in 100.0% of the draws" in text
-        assert "103.8 ↑" in text or "↑" in text
+        assert "↑" in text
         assert "↗" in text
         assert "Table 7" not in text, "Nothing was run with noise."
         assert [path.read_bytes()[:4] for path in draw(results, tmp_path)] == [b"\x89PNG", b"\x89PNG"]
