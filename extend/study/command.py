@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,10 @@ from extend.console import HOME, JsonOption, LimitOption, RecipeOption, StoreOpt
 from extend.recipe import load
 from modalities.base import find
 from modalities.checkpoint import Store, write
+from modalities.userdata import keep
+
+if TYPE_CHECKING:
+    from extend.study.results import Results
 
 METHODS = "finetune,replay@0.01,replay@0.1,ewc,eproj,pathweave,merge,mera@0.01,mera@0.1"
 
@@ -25,6 +29,7 @@ def study(
     seeds: Annotated[str, typer.Option(help="By commas.")] = "0",
     out: Annotated[Path, typer.Option(help="Everything is kept here; the same command goes on here.")] = Path("study"),
     recipe: RecipeOption = "embedded",
+    data: Annotated[list[str] | None, typer.Option(metavar="MODALITY=DIR", help="Your own folder for one.")] = None,
     limit: LimitOption = None,
     diagnose: Annotated[bool, typer.Option(help="Probe after each stage what was forgotten, what misaligned.")] = True,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once; else as memory allows.")] = None,
@@ -33,49 +38,50 @@ def study(
     as_json: JsonOption = False,
 ) -> None:
     """Run methods side by side on your data: the paper's tables and figures, in your numbers."""
-    from extend.study import grid, results, tables, written
+    from extend.study import grid, results
     from extend.study.conduct import Conductor, say_failures
-    from extend.study.figures import draw
     from extend.study.variant import variant
 
-    wanted = tuple(_words(methods)), tuple(_words(orders)), tuple(_numbers(seeds))
-    texts, chosen, numbers = wanted
+    texts, chosen, numbers = tuple(_words(methods)), tuple(_words(orders)), tuple(_numbers(seeds))
     for text in texts:
         variant(text)
     if odd := [name for name in chosen if name not in grid.ORDERS]:
         raise RunError(f"No order {odd[0]!r}; there are: {', '.join(grid.ORDERS)}.")
     if len({find(name).name for name in names}) < max(2, len(names)):
         raise RunError("A study needs two modalities or more, each once; name them in the sequential order.")
-    settings = grid.Study(modalities=tuple(names), recipe=load(recipe), limit=limit, diagnose=diagnose, threads=threads)
+    settings = grid.Study(
+        modalities=tuple(names),
+        recipe=load(recipe),
+        data=_kept(Store(store), names, data or []),
+        limit=limit,
+        diagnose=diagnose,
+        threads=threads,
+    )
     opened = grid.open_study(out, Store(store), settings, numbers)
-    conductor = Conductor(opened, jobs)
-    conductor.conduct([[one] for seed in numbers for one in opened.experts(seed)], "experts")
-    say_failures(conductor.failed)
-    conductor = Conductor(opened, jobs)
+    experts = Conductor(opened, jobs)
+    experts.conduct([[one] for seed in numbers for one in opened.experts(seed)], "experts")
+    say_failures(experts.failed)
     runs = list(opened.all(chosen, texts, numbers))
-    conductor.conduct(runs, "study")
-    whole = [works for works in runs if works[0].seed == numbers[0] and all(map(opened.done, works))]
-    first = {works[0].variant: works for works in whole[::-1]}.values()
-    ends = [[grid.Work("serve", w.seed, w.order, w.variant, w.stage) for w in (ws[0], ws[-1])] for ws in first]
-    serving = Conductor(opened, 1)  # one at a time: a latency is measured alone
-    serving.conduct(ends, "serving")
+    trained, served = Conductor(opened, jobs), Conductor(opened, 1)  # a latency is measured alone
+    trained.conduct(runs, "study")
+    served.conduct(opened.ends(runs), "serving")
     found = results.gather(opened, chosen, texts, numbers)
-    Store(out).write_json(out / "results.json", written.as_json(found))
-    for seed in numbers:
-        if found.experts.get(seed):
-            Store(out).write_json(out / f"scores-seed-{seed}.json", written.as_tables(found, seed))
-    learned, base = ", ".join(find(name).name for name in names), settings.recipe.base_llm
-    about = [
-        f"{learned}; seeds {seeds}; recipe {Path(recipe).stem} on {base}; {limit or 'all'} test items a dataset.",
-        "",
-        "![Backward Relative Gain by stage](backward.png) ![Forward Relative Gain by stage](forward.png)",
-    ]
-    command = " ".join(["extend", *map(shlex.quote, sys.argv[1:])])
-    write(out / "results.md", tables.page(found, command, about).encode())
-    draw(found, out)
+    _put_down(out, found, f"recipe {Path(recipe).stem} on {settings.recipe.base_llm}; {limit or 'all'} items a dataset")
     say(f"wrote results.md, results.json and two figures to {out.name}/")
-    say_failures(conductor.failed | serving.failed)
+    say_failures(trained.failed | served.failed)
     finish({"out": str(out), "runs": len(found.runs)}, as_json)
+
+
+def _put_down(out: Path, found: "Results", how: str) -> None:
+    """results.json, each seed's raw scores, results.md and its two figures."""
+    from extend.study import figures, tables, written
+
+    Store(out).write_json(out / "results.json", written.as_json(found))
+    for seed in found.experts:
+        Store(out).write_json(out / f"scores-seed-{seed}.json", written.as_tables(found, seed))
+    command = " ".join(["extend", *map(shlex.quote, sys.argv[1:])])
+    write(out / "results.md", tables.page(found, command, how).encode())
+    figures.draw(found, out)
 
 
 def diagnose_checkpoint(
@@ -92,6 +98,17 @@ def diagnose_checkpoint(
         say(words(change).replace("**", ""))
     say(f"it is in the report after: python -m eval run {id}")
     finish({"checkpoint": id, "diagnosis": dump(changes)}, as_json)
+
+
+def _kept(home: Store, names: list[str], data: list[str]) -> dict[str, str]:
+    """A user's folders, kept in the store, by the modality that each is to teach."""
+    found = {}
+    for one in data:
+        name, _, folder = one.partition("=")
+        if name not in names or not folder:
+            raise RunError(f"{one!r} names no folder of a modality of this study; write MODALITY=DIR.")
+        found[find(name).name] = keep(home, find(name), Path(folder))
+    return found
 
 
 def _words(text: str) -> list[str]:

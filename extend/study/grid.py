@@ -36,6 +36,7 @@ class Study(BaseModel):
 
     modalities: tuple[str, ...]  # in the sequential order
     recipe: Recipe
+    data: dict[str, str] = {}  # modality -> a user's folder in store/data that stands in for its own datasets
     limit: int | None  # test items a dataset
     diagnose: bool
     threads: int  # of each process: other sums round otherwise
@@ -82,6 +83,10 @@ class Grid:
         """By which method."""
         return EXPERT if self.is_expert(work) else variant(work.variant).method
 
+    def data(self, work: Work) -> str | None:
+        """On which user's folder, if on one."""
+        return self.study.data.get(find(work.order[work.stage - 1]).name)
+
     def is_expert(self, work: Work) -> bool:
         """Whether this stage is an expert: plain fine-tuning of one modality, however it goes on."""
         return work.stage == 1 and variant(work.variant).method not in OWN_START
@@ -112,7 +117,7 @@ class Grid:
             if parent is None:
                 return None
         before = store.manifest(parent) if parent else None
-        settings = settings_of(self.recipe(work), before, find(name))
+        settings = settings_of(self.recipe(work), before, find(name), self.data(work))
         for id in store.ids():
             found = store.manifest(id)
             same = (found.parent, found.method, found.modalities[-1]) == (parent, self.method(work), name)
@@ -151,6 +156,11 @@ class Grid:
             for order in orders:
                 for text in variants:
                     yield self.chain(seed, self.order(order), text)
+
+    def ends(self, runs: list[list[Work]]) -> list[list[Work]]:
+        """For each variant's first whole run: to serve its first stage and its last."""
+        whole = {works[0].variant: works for works in reversed(runs) if all(map(self.done, works))}
+        return [[replace(one, kind="serve") for one in (works[0], works[-1])] for works in whole.values()]
 
 
 def open_study(out: Path, home: Store, study: Study, seeds: tuple[int, ...]) -> Grid:

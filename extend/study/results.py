@@ -10,7 +10,7 @@ Shapes: R = 1 + DRAWS, m = modalities, n = items of a dataset.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -137,7 +137,7 @@ def gather(grid: Grid, orders: tuple[str, ...], variants: tuple[str, ...], seeds
             report = _report(grid, works[-1])
             found.datasets |= {name: tuple(sets) for name, sets in report.datasets.items()}
             found.experts.setdefault(works[0].seed, {}).update(_flat(report.experts))
-        ends = [Work("serve", one.seed, one.order, one.variant, one.stage) for one in (works[0], works[-1])]
+        ends = [replace(one, kind="serve") for one in (works[0], works[-1])]
         if all(grid.done(one) for one in ends):
             found.serving.setdefault(works[0].variant, [_json(grid.serving(one)) for one in ends])
     return found

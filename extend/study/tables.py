@@ -20,11 +20,12 @@ MARKS = (
 )
 
 
-def page(results: Results, command: str, about: Sequence[str]) -> str:
+def page(results: Results, command: str, how: str) -> str:
     """The whole document."""
     sections = [
         "# The study",
-        "\n".join(about),
+        f"{_learned(results)}; {how}.",
+        "![Backward Relative Gain by stage](backward.png) ![Forward Relative Gain by stage](forward.png)",
         f"    {command}",
         *_main(results),
         *_ablation(results),
@@ -37,6 +38,11 @@ def page(results: Results, command: str, about: Sequence[str]) -> str:
         *(_matrix(one) for one in results.runs),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _learned(results: Results) -> str:
+    seeds = sorted({one.seed for one in results.runs})
+    return f"{len(results.runs)} whole runs over {', '.join(results.datasets)}; seeds {', '.join(map(str, seeds))}"
 
 
 def rows_of(results: Results, variants: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from extend.study.grid import SETTINGS, Grid, Study, Work
 from modalities.assemble import assemble
 from modalities.base import find
 from modalities.checkpoint import Store
+from modalities.userdata import datasets
 from serving.attention import share_keys
 from serving.batch import Batch
 
@@ -34,7 +35,8 @@ def stage(grid: Grid, work: Work) -> None:
     id = grid.made(work)
     if id is None:
         name, recipe = work.order[work.stage - 1], grid.recipe(work)
-        id = run.add(store, name, recipe, parent=grid.parent(work), method=grid.method(work)).id
+        made = run.add(store, name, recipe, parent=grid.parent(work), method=grid.method(work), data=grid.data(work))
+        id = made.id
     if work.stage > 1 and grid.study.diagnose:
         diagnose(store, id)
     report = evaluate(store, id, limit=grid.study.limit, blind=False)
@@ -54,10 +56,10 @@ def serve(grid: Grid, work: Work) -> None:
 
 def token_seconds(store: Store, id: str) -> float:
     """The median time of one more token, with a batch of one, as the transformers engine makes it."""
-    model = assemble(store, store.load(id))
+    checkpoint = store.load(id)
+    model = assemble(store, checkpoint)
     share_keys(model.llm)
-    modality = next(iter(model.embedder.modalities.values()))
-    sample = next(one for data in modality.datasets(store.root) for one in data.test)
+    sample = next(one for sets in datasets(store, checkpoint).values() for data in sets for one in data.test)
     batch = Batch(model.llm)
     batch.join([model.embedder.embed(sample.prompt).embeds])
     times = []

@@ -105,6 +105,11 @@ class TestGrid:
         assert grid.made(replace(two, variant="mera")) is None
         assert not grid.done(two), "It is not measured yet."
 
+    def test_a_user_s_folder_stands_in_for_a_modality_s_own_data(self, pico_store: Store, tmp_path: Path) -> None:
+        grid = Grid(tmp_path, settings(data={"pulse": "my-pulses-1"}))
+        first, second = grid.chain(0, grid.order("sequential"), "mera")
+        assert (grid.data(first), grid.data(second)) == (None, "my-pulses-1")
+
 
 def paper_results() -> Results:
     """The paper's raw scores as a study's results, every draw the same."""
@@ -173,7 +178,7 @@ class TestResults:
 
     def test_the_page_has_the_paper_s_tables_and_marks_transfer(self, tmp_path: Path) -> None:
         results = paper_results()
-        text = page(results, "extend study", ["about"])
+        text = page(results, "extend study", "how")
         assert "| mera@0.1 | 101.00 [101.0, 101.0] | 3.90 |" in text, "Table 2"
         assert "mera@0.01 is ahead of ewc in 100.0% of the draws" in text
         assert "↑" in text
@@ -187,7 +192,7 @@ class TestResults:
         one.gains[-1][one.order[0]] = None
         assert results.mean(one.order, "ewc") is None
         assert results.worst(one.order, "ewc") is None
-        assert "| ewc | – | – | – |" in page(results, "extend study", ["about"])
+        assert "| ewc | – | – | – |" in page(results, "extend study", "how")
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +281,7 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_numbers(home: Path, tmp_p
         (["--orders", "sideways"], "No order 'sideways'; there are: sequential, reverse"),
         (["--seeds", "one"], "'one' is no list of seeds"),
         (["--methods", ","], "Name at least one method"),
+        (["--data", "image=mine"], "'image=mine' names no folder of a modality of this study; write MODALITY=DIR"),
     ],
 )
 def test_a_wrong_study_is_refused_before_anything_starts(
