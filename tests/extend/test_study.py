@@ -234,7 +234,8 @@ def test_a_killed_study_goes_on_and_ends_with_the_same_numbers(home: Path, tmp_p
 
     process = start(home, killed)
     deadline = time.monotonic() + 900
-    while not list(killed.glob("seed-0/work/pulse-*/tune/done.json")) and time.monotonic() < deadline:
+    expert, begun = "seed-0/experts/pulse/report.json", "seed-0/work/pulse-*/warm/done.json"
+    while not ((killed / expert).exists() and list(killed.glob(begun))) and time.monotonic() < deadline:
         assert process.poll() is None, "It was not killed in time to prove anything."
         time.sleep(0.01)
     workers = children(process.pid)
