@@ -1,5 +1,6 @@
 """report.md: the report for a reader, verdict first. It knows nothing that is not in report.json."""
 
+from eval.diagnosis import section
 from eval.markdown import between, figure, inline, share, some, span, table
 from eval.report import Interval, Report, Verdict
 from eval.words import PLAIN, judging, stages, title, what_would_change
@@ -21,6 +22,7 @@ def render(report: Report) -> str:
         *_probes(report),
         *_captions(report),
         *_flips(report),
+        *section(report.diagnosis),
         "## What it says",
         _examples(report),
         "## How this was made",

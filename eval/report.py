@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from eval import EvalError
+from eval.diagnosis import Change
 from eval.gain import backward, forward, relative_gain
 from modalities.base import Task
 from modalities.checkpoint import Store
@@ -198,6 +199,7 @@ class Report(Frozen):
     flips: tuple[Flip, ...] = ()
     examples: tuple[Example, ...]
     probes: tuple[Probe, ...] = ()
+    diagnosis: tuple[Change, ...] = ()  # what the stage did to older modalities, where `extend diagnose` was run
     judging: Judging
     tokenizer: str  # which made the captions' tokens
     seed: int

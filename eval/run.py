@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from eval import EvalError, experts, figures, golden, html, page, plain
+from eval import EvalError, diagnosis, experts, figures, golden, html, page, plain
 from eval.bootstrap import RESAMPLES
 from eval.compare import compare
 from eval.experts import Experts, paired
@@ -69,6 +69,7 @@ def evaluate(
         metrics=metrics,
         resamples=resamples,
         probes=probe_all(store, manifest, known) if probes else (),
+        diagnosis=diagnosis.read(folder),
         limit=limit,
         engine=engine,
     )

@@ -11,21 +11,29 @@ import typer
 from eval import EvalError
 from extend import RunError, exchange
 from extend.console import (
+    AFTERWARDS,
     GATED,
     HOME,
     LOCAL,
+    ConnectorsOption,
     DataOption,
     JsonOption,
     LimitOption,
+    NoiseOption,
     PolicyOption,
+    RealignOption,
     RecipeOption,
     ServerOption,
     StoreOption,
+    SweepOption,
+    WorstOption,
     finish,
+    given,
     say,
 )
 from extend.recipe import RecipeError, load
 from extend.remote import Refused, RemoteError, Server
+from extend.study import command
 from modalities.assets import AssetError
 from modalities.base import BadMedia, UnknownModality, find
 from modalities.checkpoint import Store, StoreError
@@ -59,6 +67,11 @@ def add_modality(
     name: Annotated[str, typer.Argument(help="A folder of modalities/, or a third party's dotted module name.")],
     method: Annotated[str, typer.Option(help="How: mera, or another file of extend/methods.")] = "mera",
     replay: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Share of the old data replayed.")] = None,
+    realign: RealignOption = False,
+    noise: NoiseOption = None,
+    sweep: SweepOption = None,
+    merge_connectors: ConnectorsOption = False,
+    worst_first: WorstOption = False,
     data: DataOption = None,
     deploy: Annotated[
         str | None, typer.Option(metavar="URL", help=f"Gate on {GATED} items a dataset, or --limit; swap it in there.")
@@ -76,7 +89,9 @@ def add_modality(
 
     home = Store(store)
     changes = {"replay": replay, "seed": seed}
-    chosen = load(recipe, **{key: value for key, value in changes.items() if value is not None})
+    options = {"realign": AFTERWARDS if realign else None, "noise": noise, "sweep": sweep}
+    options |= {"connectors": merge_connectors or None, "worst": worst_first or None}
+    chosen = load(recipe, given(options), **given(changes))
     server = Server(deploy, home) if deploy else None
     if server:
         server.check()
@@ -114,7 +129,7 @@ def expert(
     from extend import run
 
     home = Store(store)
-    chosen = load(recipe, **({} if seed is None else {"seed": seed}))
+    chosen = load(recipe, **given({"seed": seed}))
     kept = keep(home, find(name), data) if data else None
     made = run.add(home, name, chosen, parent=None, method="finetune", data=kept)
     leave_to_the_first()
@@ -191,6 +206,8 @@ def list_checkpoints(store: StoreOption = HOME, as_json: JsonOption = False) -> 
     finish({"checkpoints": rows}, as_json)
 
 
+app.command("study")(command.study)
+app.command("diagnose")(command.diagnose_checkpoint)
 app.command("plan")(exchange.plan_recipe)
 app.command("export")(exchange.export_checkpoint)
 app.command("import")(exchange.import_checkpoint)

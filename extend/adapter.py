@@ -1,14 +1,16 @@
 """Δ as LoRA: put on all linear layers of the LLM by PEFT, trained, saved, taken off. It knows no modality."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from peft import LoraConfig, LoraModel, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from extend.recipe import Lora
 
@@ -42,6 +44,13 @@ class Adapter:
     def parameters(self) -> list[nn.Parameter]:
         """The A's and B's."""
         return [parameter for name, parameter in self._llm.named_parameters() if "lora_" in name]
+
+    def pairs(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """The name of each weight that changes, with A (r, in), and B (out, r) times the factor: B·A is added."""
+        for name, module in self._llm.named_modules():
+            if isinstance(module, LoraLayer):
+                pair: Any = module.lora_A["default"], module.lora_B["default"]
+                yield f"{name}.weight", pair[0].weight, module.scaling["default"] * pair[1].weight
 
     def save(self, folder: Path, base_llm: str) -> None:
         """adapter_config.json and adapter_model.safetensors, as PEFT reads them; the same weights, the same bytes."""

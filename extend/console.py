@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,14 +19,31 @@ LimitOption = Annotated[int | None, typer.Option(min=1, help="Test on this many 
 PolicyOption = Annotated[
     Path | None, typer.Option(envvar=POLICY_VARIABLE, help="A gate.toml with thresholds of your own.")
 ]
+RealignOption = Annotated[
+    bool, typer.Option("--realign", help="Realign at the end, whatever the method: on a tenth, as in Table 5.")
+]
+NoiseOption = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Mispair this share of the replayed samples, as in Table 7.")
+]
+SweepOption = Annotated[
+    str | None, typer.Option(help="Choose the merge's coefficient on replayed samples: one a 'stage', or by 'depth'.")
+]
+ConnectorsOption = Annotated[bool, typer.Option("--merge-connectors", help="Merge the new connector as the LLM.")]
+WorstOption = Annotated[bool, typer.Option("--worst-first", help="Realign what has lost most, until nothing has.")]
 HOME = Path("store")
 LOCAL = "http://127.0.0.1:8000"
+AFTERWARDS = 0.1  # what --realign replays: Table 5's share
 GATED = 300  # items a dataset that decide on a swap where they can, else all do; `extend gate` takes them all
 
 
 def say(line: str) -> None:
     """To a person: standard error, so that standard output stays one JSON object or empty."""
     print(line, file=sys.stderr, flush=True)
+
+
+def given(values: Mapping[str, object]) -> dict[str, Any]:
+    """Those options that the user gave."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def finish(result: dict[str, Any], as_json: bool, failed: bool = False) -> None:

@@ -3,11 +3,12 @@
 It draws samples; it does not know what is done with them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from random import Random
 
+from extend import RunError
 from modalities.base import TEXT, Part, Sample
 
 NEAR = 8  # files are sorted by what is said about them within so many batches' worth
@@ -26,10 +27,13 @@ class StageData:
         """The captioning samples of the new modality, which aligning learns from; without any, all its samples."""
         return [sample for sample in self.new if sample.task == "caption"] or list(self.new)
 
-    def replay(self, share: float, seed: int, fresh: Sequence[Sample] | None = None) -> list[Sample]:
+    def replay(self, share: float, seed: int, fresh: Sequence[Sample] | None = None) -> list[list[Sample]]:
         """A share of each of D_1 … D_i (paper §4.2), or of all but D_i and `fresh` in its place."""
-        domains = self.old if fresh is not None else (*self.old, self.new)
-        return [sample for domain in domains for sample in draw(domain, share, seed)] + list(fresh or ())
+        return [*self.replay_old(share, seed), draw(self.new, share, seed) if fresh is None else list(fresh)]
+
+    def replay_old(self, share: float, seed: int) -> list[list[Sample]]:
+        """A share of each of D_1 … D_{i-1}: what replay-based methods mix in (paper, Appendix C.3)."""
+        return [draw(domain, share, seed) for domain in self.old]
 
 
 def draw(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
@@ -39,6 +43,39 @@ def draw(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
     Random(seed).shuffle(order)
     kept = sorted(order[: max(1, round(share * len(groups)))])
     return [sample for index in kept for sample in groups[index]]
+
+
+def parted(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Two halves without a file in common: all but a share of the samples, and that share. Raises RunError."""
+    groups = by_media(samples)
+    if len(groups) < 2:
+        raise RunError("One replayed file can't be both trained on and held out; raise --replay.")
+    held = {id(sample) for sample in draw(samples, share, seed)}
+    return [one for one in samples if id(one) not in held], [one for one in samples if id(one) in held]
+
+
+def mispair(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
+    """The same samples, exactly round(share · n) of them about another file than their text (paper, Appendix A.5).
+
+    The other file is one of the same modality, of those that the samples are about. Raises RunError.
+    """
+    random = Random(seed)
+    chosen = set(random.sample(range(len(samples)), round(share * len(samples))))
+    files: dict[str, list[Part]] = {}
+    for part in dict.fromkeys(part for sample in samples for part in sample.prompt if part.modality != TEXT):
+        files.setdefault(part.modality, []).append(part)
+    return [_swapped(sample, files, random) if place in chosen else sample for place, sample in enumerate(samples)]
+
+
+def _swapped(sample: Sample, files: Mapping[str, Sequence[Part]], random: Random) -> Sample:
+    """A sample whose every file is another one."""
+    prompt = []
+    for part in sample.prompt:
+        others = [one for one in files.get(part.modality, ()) if one != part]
+        if part.modality != TEXT and not others:
+            raise RunError(f"Only one {part.modality} file is replayed, so no text can be mispaired; raise --replay.")
+        prompt.append(part if part.modality == TEXT else random.choice(others))
+    return replace(sample, prompt=tuple(prompt))
 
 
 def thin(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:

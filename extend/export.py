@@ -17,6 +17,7 @@ from extend.machine import DTYPES
 from modalities.assemble import folded
 from modalities.checkpoint import MANIFEST, Checkpoint, Store, aside
 from modalities.weights import tensors
+from modalities.woven import refuse
 
 
 def export(store: Store, id: str, target: Path, *, form: str = "merged", precision: str = "float32") -> list[str]:
@@ -30,6 +31,7 @@ def export(store: Store, id: str, target: Path, *, form: str = "merged", precisi
     if target.exists():
         raise RunError(f"{target.name} is there already; name a folder that is not.")
     checkpoint = store.load(id)
+    refuse(store, checkpoint, "a plain LLM", "export one that another method made.")
     with aside(target) as folder:
         forms[form](store, checkpoint, folder, DTYPES[precision])
         shutil.copytree(store.folder(id) / "connectors", folder / "connectors", dirs_exist_ok=True)

@@ -3,7 +3,11 @@
 Everything else (device, one process or more, sharded or not) is accelerate's, by its own configuration.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, process_time
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +24,40 @@ MIXED = {"float32": None, "bfloat16": "bf16", "float16": "fp16"}  # None: as acc
 OTHERS = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM, DistributedType.XLA)
 
 T = TypeVar("T")
+
+
+@dataclass
+class Meter:
+    """What a piece of work cost, once it is done."""
+
+    seconds: float = 0.0  # on the clock
+    cpu_seconds: float = 0.0  # of all threads together
+    peak_bytes: int = 0  # of the process at its largest; with a GPU, of the GPU's memory
+
+
+@contextmanager
+def metered() -> Iterator[Meter]:
+    """Measures what is done inside."""
+    meter, began, busy = Meter(), monotonic(), process_time()
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with suppress(OSError):  # "5" sets the high-water mark back; where it can't be, the peak is the process's
+            Path("/proc/self/clear_refs").write_text("5")
+    yield meter
+    if gpu:
+        torch.cuda.synchronize()
+    meter.seconds, meter.cpu_seconds = monotonic() - began, process_time() - busy
+    meter.peak_bytes = torch.cuda.max_memory_allocated() if gpu else _high_water()
+
+
+def _high_water() -> int:
+    """The most memory that this process has held, in bytes; 0 where the kernel does not tell."""
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return 0
 
 
 def accelerated(machine: Machine) -> Accelerator:

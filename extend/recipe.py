@@ -5,6 +5,7 @@ recipes/shipped.toml is what the shipped checkpoint was made with.
 """
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -69,13 +70,26 @@ class Machine(_Strict):
     micro: Count | None = None  # samples at once; a step adds their gradients up. Absent: the whole batch
 
 
+class Options(_Strict):
+    """What a method is run with besides; as it stands here, nothing. Which method takes which, its file says."""
+
+    realign: Share | None = None  # afterwards, whatever the method: all connectors, on so much of D_1 … D_i (Table 5)
+    noise: Annotated[float, Field(ge=0, le=1)] = 0.0  # how many of the replayed samples are mispaired (Table 7)
+    # Past the paper; docs/study.md says what each is.
+    sweep: Literal["stage", "depth"] | None = (
+        None  # the merge's coefficient, chosen: one a stage, or one a third of depth
+    )
+    connectors: bool = False  # M_i's connector is merged as the LLM is
+    worst: bool = False  # realigning spends its samples where the gap is, and stops when there is none
+
+
 class Recipe(_Strict):
     """All that decides what a run computes; it is kept in the checkpoint's manifest."""
 
     base_llm: str
     system: str | None = None  # the chat template's system message; absent: the template's own
     seed: int = 0
-    replay: Share = 0.1  # r: how much of D_1 … D_i the realigning sees
+    replay: Share = 0.1  # r: how much of D_1 … D_i MERA's realigning sees; of D_1 … D_{i-1}, the replay method's tuning
     fresh: Share | None = None  # how much of what it was tuned on it sees again of D_i; absent: r, as of the others
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
     calibrate: bool = False  # standardise features, and speak as loud as words (connectors that can)
@@ -86,16 +100,20 @@ class Recipe(_Strict):
     align: Phase
     tune: Phase
     realign: Phase
+    options: Options = Options()
 
 
-def load(name: str, **changes: object) -> Recipe:
+def load(name: str, options: Mapping[str, object] | None = None, **changes: object) -> Recipe:
     """A shipped recipe by name (`embedded`, `paper`), or a TOML file by path, with changes. Raises RecipeError."""
     path = SHIPPED / f"{name}.toml" if "/" not in name and not name.endswith(".toml") else Path(name)
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.toml")))
         raise RecipeError(f"No recipe {path.stem!r}; shipped are {known}, or give a .toml file.")
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text()) | changes)
+        values = tomllib.loads(path.read_text()) | changes
+        if options:
+            values["options"] = values.get("options", {}) | options
+        return Recipe.model_validate(values)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"Recipe {path.name} is not TOML: {error}.") from None
     except ValidationError as error:

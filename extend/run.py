@@ -5,7 +5,6 @@ after a kill finds it there and goes on from the last finished phase. Of several
 """
 
 import hashlib
-import importlib
 import json
 import shutil
 import time
@@ -20,31 +19,29 @@ from extend import RunError
 from extend.adapter import STORED
 from extend.data import StageData
 from extend.machine import DTYPES
+from extend.methods import method_of
 from extend.picture import draw_losses
 from extend.plain import plain
 from extend.processes import first, here, together
 from extend.recipe import Recipe
 from extend.stage import Stage
+from extend.steps import realign
 from modalities.assemble import assemble, bare, encoders, save_connectors
 from modalities.base import Modality, find
-from modalities.checkpoint import Checkpoint, Delta, Store
+from modalities.checkpoint import Checkpoint, Store
 from modalities.features import Features
 from modalities.userdata import of
+from modalities.woven import refuse
 
+WOVEN = "pathweave"  # the one method whose checkpoints no other can go on from
 RESIDENT = 20_000  # features kept in memory while training: about 1 GB for the embedded encoders
-
-
-def methods() -> list[str]:
-    """The names of the method files."""
-    return sorted(path.stem for path in (Path(__file__).parent / "methods").glob("[a-z]*.py"))
 
 
 def add(
     store: Store, name: str, recipe: Recipe, *, parent: str | None, method: str = "mera", data: str | None = None
 ) -> Checkpoint:
     """Teach θ_{parent} (None: the backbone alone) the modality `name`; `data` is a user's folder in store/data."""
-    if method not in methods():
-        raise RunError(f"No method {method!r}; there are: {', '.join(methods())}.")
+    file = method_of(method, recipe.options)
     modality = find(name)
     before = store.load(parent) if parent else None
     learned = before.modalities if before else ()
@@ -52,7 +49,9 @@ def add(
         raise RunError(f"{parent} already knows {modality.name}; choose another --parent. See: extend ls")
     if before and before.base_llm != recipe.base_llm:
         raise RunError(f"{parent} is built on {before.base_llm}, the recipe on {recipe.base_llm}; use one backbone.")
-    settings = {**recipe.model_dump(mode="json"), "data": _data(before, modality, data)}
+    if before and method != WOVEN:
+        refuse(store, before, method, f"go on with --method {WOVEN}, or from another --parent.")
+    settings = settings_of(recipe, before, modality, data)
     key = json.dumps([parent, name, method, settings], sort_keys=True)
     work = store.work / f"{modality.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     work.mkdir(parents=True, exist_ok=True)
@@ -60,7 +59,9 @@ def add(
         with FileLock(work / ".lock", blocking=False) if first() else nullcontext():
             stage = _prepare(store, modality, recipe, before, settings, work)
             began = time.monotonic()
-            importlib.import_module(f"extend.methods.{method}").run(stage)
+            file.run(stage)
+            if recipe.options.realign is not None:
+                realign(stage, recipe.options.realign)
             with here().main_process_first():  # the others find that it is there
                 made = _publish(store, stage, before, name, method, settings)
                 _keep(store, made, stage, time.monotonic() - began)
@@ -87,8 +88,13 @@ def _prepare(
     with here().main_process_first():  # one makes it up, the others read it
         text = plain(store, recipe)
     data = StageData(new=train[-1], old=tuple(train[:-1]), text=text)
-    deltas = list(before.deltas) if before else []
-    return Stage(len(known) + 1, model, modality, data, recipe, work, store.root, deltas=deltas)
+    made = Stage(len(known) + 1, model, modality, data, recipe, work, store.root)
+    if before:
+        folder = store.folder(before.id)
+        made.deltas = list(before.deltas)
+        made.adapters = [folder / delta.path for delta in before.deltas]
+        made.carry = {Path(name).name: folder / name for name in before.files if name.startswith("carry/")}
+    return made
 
 
 def _publish(
@@ -100,11 +106,10 @@ def _publish(
     save_connectors(dict(stage.model.embedder.connectors.items()), connectors, STORED)
     files = {f"connectors/{path.name}": path for path in connectors.iterdir()}
     if before:
-        old = {delta.path for delta in before.deltas}
-        files |= {path: store.folder(before.id) / path for path in before.files if str(Path(path).parent) in old}
-    new: list[Delta] = [delta for delta in stage.deltas if not before or delta not in before.deltas]
-    if new and stage.delta:
-        files |= {f"{stage.name}/{path.name}": path for path in stage.delta.iterdir()}
+        files |= {path: store.folder(before.id) / path for path in before.files if path.startswith("llm/")}
+    for learned, folder in stage.learned.items():
+        files |= {f"{learned}/{path.name}": path for path in folder.iterdir()}
+    files |= {f"carry/{handed}": path for handed, path in stage.hand_on.items()}
     modalities = (*(before.modalities if before else ()), name)
     return store.publish(
         files,
@@ -127,6 +132,19 @@ def _keep(store: Store, made: Checkpoint, stage: Stage, seconds: float) -> None:
         figures = {"seconds": round(seconds, 1), "phases": [asdict(curve) for curve in stage.curves]}
         draw_losses(stage.curves, made.id, folder / "loss.png")
         store.write_json(folder / "run.json", figures)
+
+
+def figures(store: Store, id: str) -> dict[str, Any]:
+    """What a run has cost, as it was kept beside its checkpoint."""
+    found: dict[str, Any] = json.loads((store.folder(id) / "run.json").read_text())
+    return found
+
+
+def settings_of(
+    recipe: Recipe, before: Checkpoint | None, modality: Modality, data: str | None = None
+) -> dict[str, Any]:
+    """What a run keeps in its manifest of how it was made."""
+    return {**recipe.model_dump(mode="json"), "data": _data(before, modality, data)}
 
 
 def _data(before: Checkpoint | None, modality: Modality, data: str | None) -> dict[str, str]:

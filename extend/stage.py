@@ -18,6 +18,7 @@ from modalities.assemble import fold, load_connector, save_connectors
 from modalities.base import Modality
 from modalities.checkpoint import Delta
 from modalities.mllm import MLLM
+from modalities.woven import weave
 
 DONE = "done.json"
 
@@ -27,7 +28,9 @@ class Stage:
     """Learning modality M_i from θ_{i-1}. `model` is θ_{i-1} at first, θ_i in the end.
 
     `work` holds one folder for each finished phase; `store` is what connectors may start from. `delta` is Δ_i once it
-    is trained; `deltas` are folded.
+    is trained; `deltas` are folded, and `learned` are the folders of this stage under their names in the checkpoint.
+    `adapters` are the folders of the deltas that are folded in θ_{i-1}.
+    `carry` is what the stage before handed on, `hand_on` what this one does; both are files by name.
     """
 
     index: int
@@ -37,9 +40,12 @@ class Stage:
     recipe: Recipe
     work: Path
     store: Path = Path("store")
+    adapters: list[Path] = field(default_factory=list)
     carry: dict[str, Path] = field(default_factory=dict)
+    hand_on: dict[str, Path] = field(default_factory=dict)
     delta: Path | None = None
     deltas: list[Delta] = field(default_factory=list)
+    learned: dict[str, Path] = field(default_factory=dict)
     curves: list[Curve] = field(default_factory=list)
 
     @property
@@ -47,10 +53,16 @@ class Stage:
         """The folder of this stage's delta inside a checkpoint: `llm/02-pointcloud`."""
         return f"llm/{self.index:02d}-{self.modality.name}"
 
-    def apply(self, delta: Path, scale: float) -> None:
-        """Fold a trained delta into the LLM and put it on the list that rebuilds it."""
+    def apply(self, delta: Path, scale: float, part: str = "") -> None:
+        """Fold a trained delta, or a part of one, into the LLM and put it on the list that rebuilds it."""
         fold(self.model.llm, delta, scale)
-        self.deltas.append(Delta(path=self.name, scale=scale))
+        self.deltas.append(Delta(path=self.name + part, scale=scale))
+        self.learned[self.name + part] = delta
+
+    def weave(self, folder: Path) -> None:
+        """Put trained Adapter-in-Adapter modules beside the LLM's layers, where they stay."""
+        weave(self.model.llm, [folder], self.adapters)
+        self.learned[self.name] = folder
 
 
 P = ParamSpec("P")

@@ -1,24 +1,34 @@
-"""The four steps of MERA (paper §4, Table 9): align, tune, fold, realign. Methods are made of them.
+"""The steps that methods are made of (paper §4, Table 9): align, tune, merge, realign, and what the others need.
 
 Each trains what it names and leaves the rest bit for bit as it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from extend.adapter import Adapter
-from extend.data import draw, thin
-from extend.processes import here, share, together
+from extend.data import draw
+from extend.estimate import remember
+from extend.fisher import STORED, fisher
+from extend.machine import metered
+from extend.merging import fold_swept, merge_connector
 from extend.recipe import Phase
 from extend.stage import Stage, phase
-from extend.train import Curve, train
+from extend.train import Curve
+from extend.training import drawn, encode, replayed, run_phase, spoken
 from extend.warm import warm_start
+from extend.weaving import Weaving
+from extend.worst import realign_worst_first
 from modalities.architectures import Pretrained
-from modalities.base import TEXT, Sample
+from modalities.base import Sample
 from modalities.connectors import Calibrated
+
+FISHER = "fisher.safetensors"
 
 
 @phase
@@ -31,7 +41,7 @@ def warm(stage: Stage, _: Path) -> Curve | None:
         return None
     if isinstance(connector, Pretrained):
         connector.pretrained(stage.store)
-    _encode(stage, stage.data.new)
+    encode(stage, stage.data.new)
     media = [part for sample in stage.data.new for part in sample.prompt if part.modality == stage.modality.name]
     if stage.recipe.calibrate and isinstance(connector, Calibrated):
         seen = [stage.model.embedder.media(part).float() for part in dict.fromkeys(media)]
@@ -52,83 +62,117 @@ def align_connector(stage: Stage, _: Path) -> Curve:
     """The part of align that runs through the LLM."""
     settings = stage.recipe.align
     parameters = list(stage.model.embedder.connectors[stage.modality.name].parameters())
-    samples = _drawn(stage, stage.data.captions, settings)
-    return _train(stage, "align", samples, settings, [(parameters, settings.lr_connector)])
+    samples = drawn(stage, stage.data.captions, settings)
+    return run_phase(stage, "align", samples, settings, [(parameters, settings.lr_connector)])
 
 
 @phase
-def tune(stage: Stage, folder: Path, samples: Sequence[Sample]) -> Curve:
+def tune(
+    stage: Stage,
+    folder: Path,
+    samples: Sequence[Sample],
+    replayed: Sequence[Sample] = (),
+    penalty: Callable[[Adapter], Tensor] | None = None,
+) -> Curve:
     """Train M_i's connector and, by LoRA, the LLM on captions and questions: θ_{i,vanilla} = θ_{i-1} + Δ_i.
 
-    Plain text, where the recipe has any, comes on top of what is drawn of the samples: all of it.
+    Of `samples` the recipe's share is taken, of `replayed` and of plain text, where the recipe has any, all; a
+    connector is trained if a sample has its media.
     """
-    settings = stage.recipe.tune
-    assert settings.lr_llm is not None, "A recipe's tune phase needs lr_llm."
-    connectors = {name for sample in samples for name in _media_names(sample)}
-    parameters = [p for name in sorted(connectors) for p in stage.model.embedder.connectors[name].parameters()]
-    torch.manual_seed(stage.recipe.seed + stage.index)
-    with Adapter(stage.model.llm, stage.recipe.lora) as adapter:
-        groups = [(parameters, settings.lr_connector), (adapter.parameters, settings.lr_llm)]
-        curve = _train(stage, "tune", _drawn(stage, samples, settings) + list(stage.data.text), settings, groups)
-        adapter.save(folder / "delta", stage.recipe.base_llm)
+    settings, recipe = stage.recipe.tune, stage.recipe
+    joint = [*drawn(stage, samples, settings), *replayed, *stage.data.text]
+    torch.manual_seed(recipe.seed + stage.index)
+    with Adapter(stage.model.llm, recipe.lora) as adapter:
+        groups = [(spoken(stage, joint), settings.lr_connector), (adapter.parameters, _rate(settings))]
+        loss = None if penalty is None else lambda: penalty(adapter)
+        curve = run_phase(stage, "tune", joint, settings, groups, penalty=loss)
+        adapter.save(folder / "delta", recipe.base_llm)
     return curve
 
 
-def fold(stage: Stage, scale: float) -> None:
-    """θ_i = θ_{i-1} + scale·Δ_i. With 1/i this is the paper's merge (i-1)/i·θ_{i-1} + 1/i·θ_{i,vanilla} (§4.1)."""
-    assert stage.delta is not None, "There is nothing to fold before the tune phase."
-    stage.apply(stage.delta, scale)
-
-
-def realign(stage: Stage) -> None:
-    """Train all connectors on r % of D_1 … D_i, the LLM frozen (§4.2). One modality alone needs none."""
-    if stage.index > 1:
-        realign_connectors(stage)
+@phase
+def project(stage: Stage, _: Path) -> Curve:
+    """Train M_i's connector alone on what `tune` would train on; the LLM stays bit for bit."""
+    settings = stage.recipe.tune
+    samples = drawn(stage, stage.data.new, settings)
+    return run_phase(stage, "project", samples, settings, [(spoken(stage, samples), settings.lr_connector)])
 
 
 @phase
-def realign_connectors(stage: Stage, _: Path) -> Curve:
+def entwine(stage: Stage, folder: Path) -> Curve:
+    """Train M_i's connector and Adapter-in-Adapter modules beside the LLM's layers, of the LoRA's rank."""
+    settings, recipe = stage.recipe.tune, stage.recipe
+    samples = drawn(stage, stage.data.new, settings)
+    torch.manual_seed(recipe.seed + stage.index)
+    with Weaving(stage.model.llm, recipe.lora, stage.adapters) as weaving:
+        groups = [(spoken(stage, samples), settings.lr_connector), (weaving.parameters, _rate(settings))]
+        curve = run_phase(stage, "entwine", samples, settings, groups)
+        weaving.save(folder / "delta")
+    return curve
+
+
+def importance(stage: Stage, share: float) -> dict[str, Tensor]:
+    """Σ_{j<i} F_j, the last of them estimated on a share of D_{i-1}, those before as they were handed on; handed on."""
+    if stage.index == 1:
+        return {}
+    estimate_fisher(stage, share)
+    stage.hand_on[FISHER] = stage.work / estimate_fisher.__name__ / FISHER
+    return {name: one.to(stage.model.device) for name, one in load_file(stage.hand_on[FISHER]).items()}
+
+
+@phase
+def estimate_fisher(stage: Stage, folder: Path, share: float) -> Curve:
+    """F_{i-1} of θ_{i-1}, added to what was handed on."""
+    samples = draw(stage.data.old[-1], share, stage.recipe.seed)
+    encode(stage, samples)
+    with metered() as cost:
+        found = fisher(stage.model, samples)
+    before = load_file(stage.carry[FISHER]) if FISHER in stage.carry else {}
+    save_file({name: (one.cpu() + before.get(name, 0)).to(STORED) for name, one in found.items()}, folder / FISHER)
+    return Curve("fisher", len(samples), cost.seconds, cost.cpu_seconds, cost.peak_bytes)
+
+
+def fold(stage: Stage, scale: float) -> None:
+    """θ_i = θ_{i-1} + scale·Δ_i. With 1 this is plain fine-tuning."""
+    assert stage.delta is not None, "There is nothing to fold before the tune phase."
+    if stage.recipe.options.worst and stage.index > 1:
+        remember(stage)
+    stage.apply(stage.delta, scale)
+
+
+def merge(stage: Stage) -> None:
+    """(i-1)/i·θ_{i-1} + 1/i·θ_{i,vanilla} = θ_{i-1} + Δ_i/i, the LLM alone (§4.1); or as the options want it."""
+    options, scale = stage.recipe.options, 1 / stage.index
+    if stage.index > 1 and options.sweep is not None:
+        scale = fold_swept(stage, options.sweep)
+    else:
+        fold(stage, scale)
+    if options.connectors:
+        merge_connector(stage, scale)
+
+
+def weave(stage: Stage) -> None:
+    """Put what `entwine` has trained beside the LLM's layers, where it stays."""
+    assert stage.delta is not None, "There is nothing to weave before the entwine phase."
+    stage.weave(stage.delta)
+
+
+def realign(stage: Stage, share: float | None = None) -> None:
+    """Train all connectors on r % of D_1 … D_i, the LLM frozen (§4.2). One modality alone needs none."""
+    if stage.index > 1:
+        step = realign_worst_first if stage.recipe.options.worst else realign_connectors
+        step(stage, share)
+
+
+@phase
+def realign_connectors(stage: Stage, _: Path, share: float | None) -> Curve:
     """All connectors on the replayed samples."""
-    settings, recipe = stage.recipe.realign, stage.recipe
-    fresh = None
-    if recipe.fresh is not None:
-        fresh = draw(_drawn(stage, stage.data.new, recipe.tune), recipe.fresh, recipe.seed)
-    samples = _drawn(stage, stage.data.replay(recipe.replay, recipe.seed, fresh), settings)
+    settings = stage.recipe.realign
+    samples = [*chain.from_iterable(replayed(stage, share))]
     parameters = list(stage.model.embedder.connectors.parameters())
-    return _train(stage, "realign", samples, settings, [(parameters, settings.lr_connector)])
+    return run_phase(stage, "realign", samples, settings, [(parameters, settings.lr_connector)])
 
 
-def _train(
-    stage: Stage, name: str, samples: Sequence[Sample], settings: Phase, groups: list[tuple[list[nn.Parameter], float]]
-) -> Curve:
-    _encode(stage, samples)
-    # Each phase has a seed of its own: what it does never depends on whether the phases before it ran or were loaded.
-    seed = stage.recipe.seed + 1000 * stage.index + sum(name.encode())
-    torch.manual_seed(seed + here().process_index)
-    return train(
-        stage.model,
-        name,
-        samples,
-        groups,
-        batch=settings.batch,
-        epochs=settings.epochs,
-        warmup=stage.recipe.warmup,
-        seed=seed,
-        machine=stage.recipe.machine,
-    )
-
-
-def _encode(stage: Stage, samples: Sequence[Sample]) -> None:
-    """Have the samples' media in the encoder cache: each process its share, and nobody goes on before all are there."""
-    media = dict.fromkeys(part for sample in samples for part in sample.prompt if part.modality != TEXT)
-    stage.model.embedder.encode(share(list(media)))
-    together()
-
-
-def _drawn(stage: Stage, samples: Sequence[Sample], settings: Phase) -> list[Sample]:
-    """What a phase takes of its samples."""
-    return thin(draw(samples, settings.share, stage.recipe.seed), settings.captions, stage.recipe.seed)
-
-
-def _media_names(sample: Sample) -> set[str]:
-    return {part.modality for part in sample.prompt if part.modality != TEXT}
+def _rate(settings: Phase) -> float:
+    assert settings.lr_llm is not None, "A recipe's tune phase needs lr_llm."
+    return settings.lr_llm

@@ -3,7 +3,6 @@
 Cosine decay with warm-up, gradient norm clipped to one, no weight decay (paper, Table 9).
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from transformers import get_cosine_schedule_with_warmup
 from extend import RunError
 from extend.amx import has_amx, rounded
 from extend.data import batches
-from extend.machine import accelerated, parts, recomputing
+from extend.machine import accelerated, metered, parts, recomputing
 from extend.processes import first, share
 from extend.recipe import Machine
 from extend.sharding import is_sharded, trainee
@@ -35,6 +34,8 @@ class Curve:
     phase: str
     samples: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
     losses: list[float] = field(default_factory=list)
 
 
@@ -54,7 +55,7 @@ def train(
     """Train the parameter groups (parameters, learning rate) on the samples; everything else stays as it is."""
     plan = [one for epoch in range(epochs) for one in batches(samples, batch, seed + epoch)]
     curve = Curve(phase, samples=sum(map(len, plan)))
-    accelerator, began = accelerated(machine), time.monotonic()
+    accelerator = accelerated(machine)
     if penalty is not None and is_sharded(accelerator):
         raise RunError("This method compares whole weights, which FSDP takes apart; train it without.")
     wanted = [parameter for parameters, _ in groups for parameter in parameters]
@@ -66,7 +67,8 @@ def train(
         prepared, optimizer, schedule = accelerator.prepare(learner, optimizer, schedule)
         here = learner is model and model.device.type == "cpu" and has_amx()
         quick = machine.amx and machine.precision == "float32" and here
-        with rounded(model.llm, quick), tqdm(plan, desc=phase, unit="step", disable=not first()) as bar:
+        steps = tqdm(plan, desc=phase, unit="step", disable=not first())
+        with metered() as cost, rounded(model.llm, quick), steps as bar:
             shown = None
             for chunk in bar:
                 value = _gradients(accelerator, prepared, chunk, machine.micro, penalty)
@@ -78,7 +80,7 @@ def train(
                 curve.losses.append(value)
                 shown = value if shown is None else SMOOTHING * shown + (1 - SMOOTHING) * value
                 bar.set_postfix(loss=f"{shown:.3f}")
-    curve.seconds = time.monotonic() - began
+    curve.seconds, curve.cpu_seconds, curve.peak_bytes = cost.seconds, cost.cpu_seconds, cost.peak_bytes
     return curve
 
 

@@ -19,11 +19,14 @@ from modalities.deltas import added, misfit, read_delta, read_one, read_tensors
 from modalities.embedder import Common, Embedder, load_tokenizer
 from modalities.features import Features
 from modalities.mllm import MLLM
+from modalities.woven import weave, woven_folders
 
 
 def assemble(store: Store, checkpoint: Checkpoint) -> MLLM:
     """The model of a checkpoint, frozen, in float32. Raises StoreError when a file does not fit."""
     model = folded(store, checkpoint)
+    if strands := woven_folders(store, checkpoint):
+        weave(model.llm, strands, [store.folder(checkpoint.id) / delta.path for delta in checkpoint.deltas])
     _join(store, checkpoint, model.embedder)
     return model.eval().requires_grad_(False)
 

@@ -28,6 +28,7 @@ EXTRAS = (
     "run.json",
     "loss.png",
     "predictions",
+    "diagnosis.json",
 )
 
 

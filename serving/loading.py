@@ -16,6 +16,7 @@ from modalities.checkpoint import Checkpoint, Store
 from modalities.deltas import read_config
 from modalities.embedder import Common, Embedder
 from modalities.features import Features
+from modalities.woven import refuse
 from serving.deployment import Deployment, ids_of, in_process
 from serving.pieces import Piece, Pieces
 from serving.vllm_engine import Vllm, rank_for
@@ -102,6 +103,7 @@ class OnVllm:
 
     def _read(self, store: Store, checkpoint: str) -> tuple[Checkpoint, Embedder]:
         manifest = store.load(checkpoint)
+        refuse(store, manifest, "vLLM", "serve it with --engine transformers.")
         base = manifest.base_llm
         if base not in self._common:
             self._common[base] = common(store, base)

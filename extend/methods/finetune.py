@@ -3,6 +3,9 @@
 from extend.stage import Stage
 from extend.steps import align, fold, tune
 
+CANNOT = {"sweep": "it merges nothing", "connectors": "it merges nothing"}
+CANNOT_ALONE = {"noise": "it replays nothing", "worst": "it realigns nothing"}
+
 
 def run(stage: Stage) -> None:
     align(stage)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from openai.types.chat.chat_completion_content_part_input_audio_param import InputAudio
 
 from modalities.checkpoint import Store
 from tests import pico
@@ -47,7 +48,7 @@ def test_what_is_no_sound_is_refused_with_a_cure(server: Running, data: bytes) -
 
 
 def test_the_openai_client_sends_a_sound_as_it_is_used_to(server: Running) -> None:
-    sound = {"data": base64.b64encode(FILES["stereo 44.1 kHz MP3"]).decode(), "format": "mp3"}
+    sound: InputAudio = {"data": base64.b64encode(FILES["stereo 44.1 kHz MP3"]).decode(), "format": "mp3"}
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
         answer = client.chat.completions.create(
             model="polymera",
