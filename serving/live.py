@@ -5,7 +5,6 @@ lease ends. All state belongs to the event loop; only loading happens elsewhere.
 """
 
 import asyncio
-import ctypes
 import gc
 import logging
 import math
@@ -19,6 +18,7 @@ from serving import golden
 from serving.deployment import Deployment
 from serving.engine import Conflict, EngineError
 from serving.loading import Loader
+from serving.memory import trim
 
 PINNED = 30.0  # seconds that a replaced checkpoint can still be named: else who names it could hold it for ever
 
@@ -208,6 +208,4 @@ async def _free(resident: _Resident) -> None:
 def _give_back() -> None:
     """Models are full of reference cycles, and glibc keeps what it was given: without this, swaps grow."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    trim()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.deltas import LowRank, added, read_delta, read_one
+from serving.memory import trim
 
 Spec = Sequence[tuple[str, float]]  # a checkpoint's list: adapter folder and scale, in order
 
@@ -77,8 +78,9 @@ class Weights:
             one.follow()
 
     def drop(self) -> None:
-        """Forget what was staged."""
+        """Forget what was staged, and keep no room for the weights that were replaced."""
         self._staged = []
+        trim()
 
     def _built(self, name: str) -> Tensor:
         """θ_0 and the staged list's share of one weight, (out, in), summed in float32, then rounded once."""

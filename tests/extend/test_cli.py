@@ -230,7 +230,7 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
-        (("add-modality", "no_such_sense"), "No modality 'no_such_sense'; known: image"),
+        (("add-modality", "no_such_sense"), "No modality 'no_such_sense'; known: audio, image, pointcloud, video"),
         (("add-modality", TONE, "--recipe", "fast"), "shipped are embedded, paper"),
         (("add-modality", TONE, "--method", "magic"), "finetune, mera"),
         (("add-modality", TONE, "--replay", "3"), "replay"),

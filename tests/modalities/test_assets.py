@@ -255,7 +255,7 @@ def test_the_table_is_pinned_and_listed() -> None:
 def test_an_unknown_modality_cannot_be_fetched(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["fetch", "smell", "--store", str(tmp_path)])
     assert result.exit_code == 2
-    assert "No modality 'smell'; known: image" in result.stderr
+    assert "No modality 'smell'; known: audio, image" in result.stderr
 
 
 def test_fetching_ahead_of_time_is_quick_once_all_is_there(shared_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

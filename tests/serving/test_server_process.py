@@ -24,10 +24,10 @@ def test_it_answers_at_once_says_when_it_is_ready_and_stops_after_the_last_answe
     newest = pico.checkpoint(pico_store, 2).id
     (pico_store.root / "live").unlink()
     (tmp_path / "keys").write_text("alpha\n\n")
-    command = [sys.executable, "-W", "error", "-m", "serving", "--store", str(pico_store.root), "--port", "0"]
+    command = [sys.executable, "-W", "error", "-m", "serving", "--engine", "transformers"]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command[-1] = str(port)
+    command += ["--store", str(pico_store.root), "--port", str(port)]
     process = subprocess.Popen(
         [*command, "--api-keys", str(tmp_path / "keys")], cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
