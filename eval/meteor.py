@@ -17,6 +17,15 @@ COMMAND = ["java", "-Xmx2G", "-jar", JAR, "-", "-", "-stdio", "-l", "en", "-norm
 
 def meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """METEOR of all captions together, 0 to 1; captions are tokens joined by spaces. Raises EvalError."""
+    try:
+        return _asked(captions, references)
+    except (OSError, ValueError):  # also from closing a pipe whose other end has gone
+        raise EvalError(
+            "METEOR's program failed; see whether `java -version` works, or leave --metrics away."
+        ) from None
+
+
+def _asked(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     folder = Path(pycocoevalcap.__path__[0]) / "meteor"
     pipe = subprocess.PIPE
     with subprocess.Popen(
@@ -32,16 +41,11 @@ def meteor(captions: Sequence[str], references: Sequence[Sequence[str]]) -> floa
             program.stdin.flush()
             return program.stdout.readline().strip()
 
-        try:
-            counts = [
-                ask(" ||| ".join(["SCORE", *(one.replace("|||", "") for one in (*texts, said))]))
-                for said, texts in zip(captions, references, strict=True)
-            ]
-            first = ask(" ||| ".join(["EVAL", *counts]))  # a line for each item, then one for all
-            lines = [first, *(program.stdout.readline() for _ in counts)]
-            program.stdin.close()
-            return float(lines[-1])
-        except (OSError, ValueError):
-            raise EvalError(
-                "METEOR's program failed; see whether `java -version` works, or leave --metrics away."
-            ) from None
+        counts = [
+            ask(" ||| ".join(["SCORE", *(one.replace("|||", "") for one in (*texts, said))]))
+            for said, texts in zip(captions, references, strict=True)
+        ]
+        first = ask(" ||| ".join(["EVAL", *counts]))  # a line for each item, then one for all
+        lines = [first, *(program.stdout.readline() for _ in counts)]
+        program.stdin.close()
+        return float(lines[-1])
