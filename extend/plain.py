@@ -15,13 +15,14 @@ import torch
 from tqdm import tqdm
 
 from extend.recipe import Plain, Recipe
+from extend.rounding import multiplies_bfloat16, rounded
 from modalities.assemble import bare
 from modalities.base import TEXT, Part, Sample
 from modalities.checkpoint import Store, write
 from modalities.mllm import MLLM
 
-VERSION = 1  # of how they are made; part of their file's name
-BATCH = 32
+VERSION = 2  # of how they are made; part of their file's name
+BATCH = 128  # prompts at once
 QUESTION = 48  # tokens that a made-up question may have
 SHORTEST = 3  # words; shorter ones ask nothing
 ROUNDS = 20  # batches without a new question before it is given up
@@ -34,7 +35,9 @@ def plain(store: Store, recipe: Recipe) -> tuple[Sample, ...]:
         return ()
     path = store.data / f"plain-{_key(recipe, wanted)}.jsonl"
     if not path.is_file():
-        made = list(_made(bare(store, recipe.base_llm, recipe.system), wanted, recipe.seed))
+        model = bare(store, recipe.base_llm, recipe.system)
+        with rounded(model.llm, recipe.machine.rounded and multiplies_bfloat16()):
+            made = list(_made(model, wanted, recipe.seed))
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in made).encode())
     lines = [json.loads(line) for line in path.read_text().splitlines()]
@@ -51,21 +54,30 @@ def _key(recipe: Recipe, wanted: Plain) -> str:
 
 def _made(model: MLLM, wanted: Plain, seed: int) -> Iterator[dict[str, object]]:
     """Question, answer, and whether the answer came to an end."""
-    torch.manual_seed(seed)
-    seen: dict[str, None] = {}
-    idle = 0
-    with tqdm(total=wanted.samples, desc="plain text", unit="answer") as bar:
-        while len(seen) < wanted.samples and idle < ROUNDS:
-            drawn = [text for text, whole in _said(model, [model.embedder.before] * BATCH, QUESTION, True) if whole]
-            fresh = [text for text in dict.fromkeys(drawn) if _asks(text) and text not in seen]
-            fresh = fresh[: wanted.samples - len(seen)]
-            idle = 0 if fresh else idle + 1
-            seen |= dict.fromkeys(fresh)
-            prompts = [model.embedder.before + model.embedder.ids(text) + model.embedder.after for text in fresh]
-            for question, (answer, whole) in zip(fresh, _said(model, prompts, wanted.tokens, False), strict=True):
+    questions = list(_questions(model, wanted.samples, seed))
+    with tqdm(total=len(questions), desc="plain text, answers", unit="answer") as bar:
+        for start in range(0, len(questions), BATCH):
+            asked = questions[start : start + BATCH]
+            prompts = [model.embedder.before + model.embedder.ids(text) + model.embedder.after for text in asked]
+            for question, (answer, whole) in zip(asked, _said(model, prompts, wanted.tokens, False), strict=True):
                 if answer:
                     yield {"question": question, "answer": answer, "whole": whole}
-            bar.update(len(fresh))
+            bar.update(len(asked))
+
+
+def _questions(model: MLLM, wanted: int, seed: int) -> Sequence[str]:
+    """As many different user's turns as wanted, or as many as it can think of."""
+    torch.manual_seed(seed)
+    found: dict[str, None] = {}
+    idle = 0
+    with tqdm(total=wanted, desc="plain text, questions", unit="question") as bar:
+        while len(found) < wanted and idle < ROUNDS:
+            before = len(found)
+            drawn = [text for text, whole in _said(model, [model.embedder.before] * BATCH, QUESTION, True) if whole]
+            found |= dict.fromkeys(filter(_asks, drawn))
+            idle = 0 if len(found) > before else idle + 1
+            bar.update(min(len(found), wanted) - before)
+    return list(found)[:wanted]
 
 
 def _asks(text: str) -> bool:
@@ -87,8 +99,8 @@ def _said(model: MLLM, prompts: Sequence[list[int]], tokens: int, sample: bool) 
         max_new_tokens=tokens,
         do_sample=sample,
         temperature=1.0 if sample else None,
-        top_p=0.95 if sample else None,
-        top_k=0 if sample else None,
+        top_p=None,
+        top_k=50 if sample else 0,
         eos_token_id=end,
         pad_token_id=end,
     )

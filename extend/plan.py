@@ -151,7 +151,7 @@ def memory(config: Any, recipe: Recipe, batch: int, length: int, answers: int) -
     transient = max(logits, layer / 3 if recipe.machine.checkpointing else 0)
     return {
         "params": total["params"],
-        "weights": total["params"] * (size + (2 if recipe.machine.amx and size == 4 else 0)),
+        "weights": total["params"] * (size + (2 if recipe.machine.rounded and size == 4 else 0)),
         "lora": total["lora"] * STATE,
         "activations": kept + transient,
     }

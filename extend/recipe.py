@@ -65,7 +65,7 @@ class Machine(_Strict):
     """How a run uses the machine; more memory or less, not another method."""
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"  # of the frozen backbone and of the arithmetic
-    amx: bool = False  # in float32, where the CPU has AMX: products with frozen weights in bfloat16, twice as fast
+    rounded: bool = False  # in float32, where the CPU multiplies bfloat16: products with frozen weights in it, faster
     checkpointing: bool = False  # recompute activations in the backward pass instead of keeping them
     micro: Count | None = None  # samples at once; a step adds their gradients up. Absent: the whole batch
 

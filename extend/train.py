@@ -15,11 +15,11 @@ from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from extend import RunError
-from extend.amx import has_amx, rounded
 from extend.data import batches
 from extend.machine import accelerated, metered, parts, recomputing
 from extend.processes import first, share
 from extend.recipe import Machine
+from extend.rounding import multiplies_bfloat16, rounded
 from extend.sharding import is_sharded, trainee
 from modalities.base import Sample
 from modalities.mllm import MLLM
@@ -65,8 +65,8 @@ def train(
         optimizer: Any = torch.optim.AdamW(rates, weight_decay=0.0)
         schedule: Any = get_cosine_schedule_with_warmup(optimizer, round(warmup * len(plan)), len(plan))
         prepared, optimizer, schedule = accelerator.prepare(learner, optimizer, schedule)
-        here = learner is model and model.device.type == "cpu" and has_amx()
-        quick = machine.amx and machine.precision == "float32" and here
+        here = learner is model and model.device.type == "cpu" and multiplies_bfloat16()
+        quick = machine.rounded and machine.precision == "float32" and here
         steps = tqdm(plan, desc=phase, unit="step", disable=not first())
         with metered() as cost, rounded(model.llm, quick), steps as bar:
             shown = None

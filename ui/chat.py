@@ -151,7 +151,8 @@ def build(client: Client) -> gr.Blocks:
 
         bound: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         gr.on([gr.Timer(2).tick, blocks.load], chat.refresh, [seen], [seen, header, offer], queue=False, **bound)
-        attach.upload(chat.drop, [attach, talk], [board, about], concurrency_limit=None, **bound)
+        # Not queued: Gradio closes the queue's stream after an answer, and would lose an event joining just then.
+        attach.upload(chat.drop, [attach, talk], [board, about], queue=False, **bound)
         box.submit(chat.send, [box, talk], [box, board], concurrency_limit=None, trigger_mode="multiple", **bound)
         box.stop(chat.stop, queue=False, **bound)
         restart.click(chat.restart, [talk], [board, about], queue=False, **bound)

@@ -52,11 +52,24 @@ def test_a_stream_says_the_same_piece_by_piece(server: Running) -> None:
     assert last == {"done": whole}
 
 
-def test_a_stream_arrives_while_it_is_made(server: Running) -> None:
-    body = {"prompt": [text()], "max_tokens": 480, "stream": True}
+def test_a_stream_arrives_while_it_is_made(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, step = threading.Event(), server.engine._step
+    held: list[bool] = []
+
+    def wait(joining: list[Any]) -> None:
+        if not joining:  # from the second token on, the engine waits until the first one was read
+            held.append(read.wait(60))
+        step(joining)
+
+    monkeypatch.setattr(server.engine, "_step", wait)
+    body = {"prompt": [text()], "max_tokens": 20, "stream": True}
     with server.http.stream("POST", "/generate", json=body) as answer:
-        next(answer.iter_lines())
+        lines = answer.iter_lines()
+        assert json.loads(next(lines).removeprefix("data: "))["token"]
         assert server.engine.running == 1, "The answer is still being made."
+        read.set()
+        assert "done" in [line for line in lines if line][-1]
+    assert all(held)
 
 
 def test_a_data_uri_is_the_same_as_base64(server: Running) -> None:

@@ -1,7 +1,7 @@
-"""Products with frozen weights in bfloat16, where the CPU has AMX; all else stays float32.
+"""Products with frozen weights in bfloat16, where the CPU has instructions for them; all else stays float32.
 
-Two thirds of a step are such products, and AMX does them two to three times as fast. Weights and activations are
-rounded on their way into a product only, so gradients of what is trained stay float32. It knows no phase.
+Two thirds of a step are such products; AMX and AVX-512 do them two to three times as fast. Weights and activations
+are rounded on their way into a product only, so gradients of what is trained stay float32. It knows no phase.
 
 Shapes: in and out = a weight's columns and rows.
 """
@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+INSTRUCTIONS = {"amx_bf16", "avx512_bf16"}
 
-def has_amx() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in hardware."""
-    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in hardware: AMX (Intel), AVX-512 BF16 (AMD and Intel)."""
+    return not INSTRUCTIONS.isdisjoint(name for name, there in torch.cpu.get_capabilities().items() if there)
 
 
 @contextmanager

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from extend import amx
+from extend import rounding
 from extend.adapter import Adapter
-from extend.amx import rounded
 from extend.recipe import Lora, Machine
+from extend.rounding import rounded
 from modalities.assemble import assemble
 from modalities.checkpoint import Store
 from modalities.mllm import MLLM
@@ -47,15 +47,18 @@ def test_afterwards_products_are_exact_again(pico_store: Store) -> None:
         assert torch.equal(model.loss(samples(pico_store)), before)
 
 
-def test_without_amx_and_without_the_wish_training_is_exact(pico_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_instructions_or_the_wish_training_is_exact(
+    pico_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exact = trained(pico_store, Machine())
-    monkeypatch.setattr("extend.train.has_amx", lambda: True)
+    monkeypatch.setattr("extend.train.multiplies_bfloat16", lambda: True)
     assert torch.equal(trained(pico_store, Machine()), exact)
-    assert not torch.equal(trained(pico_store, Machine(amx=True)), exact)
-    monkeypatch.setattr("extend.train.has_amx", lambda: False)
-    assert torch.equal(trained(pico_store, Machine(amx=True)), exact)
+    assert not torch.equal(trained(pico_store, Machine(rounded=True)), exact)
+    monkeypatch.setattr("extend.train.multiplies_bfloat16", lambda: False)
+    assert torch.equal(trained(pico_store, Machine(rounded=True)), exact)
 
 
-def test_whether_there_is_amx_is_read_from_the_cpu() -> None:
+def test_whether_there_are_instructions_is_read_from_the_cpu() -> None:
     with open("/proc/cpuinfo") as file:
-        assert amx.has_amx() == ("amx_bf16" in file.read().split())
+        flags = set(file.read().split())
+    assert rounding.multiplies_bfloat16() == bool(flags & {"amx_bf16", "avx512_bf16"})
