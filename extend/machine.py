@@ -93,3 +93,16 @@ def parts(samples: Sequence[T], size: int | None) -> list[Sequence[T]]:
     """A batch in bites of `size` samples, or as a whole."""
     size = size or len(samples)
     return [samples[start : start + size] for start in range(0, len(samples), size)]
+
+
+def within(groups: Sequence[Sequence[T]], costs: Sequence[int], limit: int) -> list[list[T]]:
+    """Groups of samples, none of them cut, in bites that cost at most `limit` together; one alone may cost more."""
+    bites: list[list[T]] = []
+    room = 0
+    for group, cost in zip(groups, costs, strict=True):
+        if not bites or cost > room:
+            bites.append([])
+            room = limit
+        bites[-1] += group
+        room -= cost
+    return bites

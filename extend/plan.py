@@ -69,11 +69,13 @@ def plan(store: Path, recipe: Recipe, name: str, *, tflops: float = SUSTAINED) -
     captions = questions = 0
     costs: list[Cost] = []
     for stage in stages:
+        tokens = stage.media_tokens + TEXT_TOKENS
         micro = recipe.machine.micro or max(recipe.tune.batch, recipe.align.batch)
-        bytes_ = memory(config, recipe, micro, stage.media_tokens + TEXT_TOKENS, micro * ANSWER_TOKENS)
+        if recipe.machine.tokens is not None:
+            micro = min(micro, max(1, recipe.machine.tokens // tokens))
+        bytes_ = memory(config, recipe, micro, tokens, micro * ANSWER_TOKENS)
         trained, lora = float(STATE * stage.connector_params), bytes_["lora"]
         captions, questions = captions + stage.captions, questions + stage.questions
-        tokens = stage.media_tokens + TEXT_TOKENS
         passes = (5 if recipe.machine.checkpointing else 4) * bytes_["params"]  # forward 2, backward 2, again 1 … of N
         shown = _shown(recipe.align, stage.captions, 0) + _shown(recipe.tune, stage.captions, stage.questions)
         if costs:

@@ -68,6 +68,7 @@ class Machine(_Strict):
     rounded: bool = False  # in float32, where the CPU multiplies bfloat16: products with frozen weights in it, faster
     checkpointing: bool = False  # recompute activations in the backward pass instead of keeping them
     micro: Count | None = None  # samples at once; a step adds their gradients up. Absent: the whole batch
+    tokens: Count | None = None  # at once, where a batch is long: a bite ends before it has more. Absent: no limit
 
 
 class Options(_Strict):

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from extend import RunError
-from extend.data import batches
-from extend.machine import accelerated, metered, parts, recomputing
-from extend.processes import first, share
+from extend.data import batches, by_media
+from extend.machine import accelerated, metered, parts, recomputing, within
+from extend.processes import first, here, share
 from extend.recipe import Machine
 from extend.rounding import multiplies_bfloat16, rounded
 from extend.sharding import is_sharded, trainee
@@ -65,13 +65,13 @@ def train(
         optimizer: Any = torch.optim.AdamW(rates, weight_decay=0.0)
         schedule: Any = get_cosine_schedule_with_warmup(optimizer, round(warmup * len(plan)), len(plan))
         prepared, optimizer, schedule = accelerator.prepare(learner, optimizer, schedule)
-        here = learner is model and model.device.type == "cpu" and multiplies_bfloat16()
-        quick = machine.rounded and machine.precision == "float32" and here
+        able = learner is model and model.device.type == "cpu" and multiplies_bfloat16()
+        quick = machine.rounded and machine.precision == "float32" and able
         steps = tqdm(plan, desc=phase, unit="step", disable=not first())
         with metered() as cost, rounded(model.llm, quick), steps as bar:
             shown = None
             for chunk in bar:
-                value = _gradients(accelerator, prepared, chunk, machine.micro, penalty)
+                value = _gradients(accelerator, prepared, _bites(model, chunk, machine), penalty)
                 _leave_out(learner.embedder.connectors, chunk)
                 accelerator.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
                 optimizer.step()
@@ -103,8 +103,7 @@ def thawed(model: MLLM, wanted: Sequence[nn.Parameter], machine: Machine) -> Ite
 def _gradients(
     accelerator: Accelerator,
     model: Any,
-    chunk: Sequence[Sample],
-    micro: int | None,
+    bites: Sequence[Sequence[Sample]],
     penalty: Callable[[], torch.Tensor] | None,
 ) -> float:
     """Add up the gradients of a batch, bite by bite; returns its loss.
@@ -112,9 +111,10 @@ def _gradients(
     Each process takes its share of a bite. They average their gradients, so a share weighs as many times more.
     """
     value, processes = 0.0, accelerator.num_processes
-    for bite in parts(chunk, micro and micro * processes):
+    size = sum(map(len, bites))
+    for bite in bites:
         mine = share(bite)
-        loss = model(mine or bite[:1]) * (processes * len(mine) / len(chunk))  # who has nothing still takes part
+        loss = model(mine or bite[:1]) * (processes * len(mine) / size)  # who has nothing still takes part
         accelerator.backward(loss)
         value += loss.item()
     if penalty is not None:
@@ -122,6 +122,20 @@ def _gradients(
     if processes > 1:
         value = accelerator.reduce(torch.tensor(value, device=accelerator.device), "mean").item()
     return value
+
+
+def _bites(model: MLLM, chunk: Sequence[Sample], machine: Machine) -> list[Sequence[Sample]]:
+    """What of a batch is in memory at once. What is asked about one file stays together where only tokens count."""
+    processes = here().num_processes
+    bites = parts(chunk, machine.micro and machine.micro * processes)
+    if machine.tokens is None:
+        return bites
+    cut: list[Sequence[Sample]] = []
+    for bite in bites:
+        groups = by_media(bite)
+        costs = [sum(len(row.ids) for row in model.rows(group)) for group in groups]
+        cut += within(groups, costs, machine.tokens * processes)
+    return cut
 
 
 def _leave_out(connectors: nn.ModuleDict, chunk: Sequence[Sample]) -> None:

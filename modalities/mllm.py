@@ -81,7 +81,8 @@ class MLLM(nn.Module):
             row: Row | None = None
             for number, sample in enumerate(group, start=1):
                 prompt, answer = self._segment(sample, len(prefix))
-                if row is None or len(row.ids) + len(prompt) + len(answer) > ROW_TOKENS:
+                # Text alone has nothing to share: in one row each would attend, masked, to all the others.
+                if row is None or not prefix or len(row.ids) + len(prompt) + len(answer) > ROW_TOKENS:
                     row = self._prefix(prefix)
                     rows.append(row)
                 start = row.segments.count(0)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from extend import RunError, run
-from extend.machine import accelerated, parts
+from extend.machine import accelerated, parts, within
 from extend.recipe import Machine, Recipe
 from extend.train import train
 from modalities.assemble import assemble, bare, fold
@@ -35,11 +35,18 @@ def test_bites_and_recomputation_train_what_the_whole_batch_trains(pico_store: S
     whole = trained(pico_store, Machine())
     assert torch.allclose(trained(pico_store, Machine(checkpointing=True)), whole, atol=1e-6)
     assert torch.allclose(trained(pico_store, Machine(micro=4)), whole, atol=1e-6)
+    assert torch.allclose(trained(pico_store, Machine(tokens=60)), whole, atol=1e-6)
+    assert torch.allclose(trained(pico_store, Machine(tokens=1, micro=8)), whole, atol=1e-6)
 
 
 def test_parts_hold_every_sample_once() -> None:
     assert parts([1, 2, 3, 4, 5], 2) == [[1, 2], [3, 4], [5]]
     assert parts([1, 2], None) == [[1, 2]]
+
+
+def test_bites_within_a_limit_cut_no_group() -> None:
+    assert within([[1, 2], [3], [4], [5, 6, 7]], [4, 3, 3, 9], limit=7) == [[1, 2, 3], [4], [5, 6, 7]]
+    assert within([[1], [2]], [5, 5], limit=10) == [[1, 2]]
 
 
 def test_a_run_in_bfloat16_makes_a_checkpoint_that_serves_in_float32(tmp_path: Path) -> None:

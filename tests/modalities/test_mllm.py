@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from modalities.assemble import assemble, common, senses
-from modalities.base import BadMedia, Part, Sample, UnknownModality, builtin, find
+from modalities.base import TEXT, BadMedia, Part, Sample, UnknownModality, builtin, find
 from modalities.checkpoint import Store
 from modalities.connectors import MLP
 from modalities.embedder import PromptTooLong
@@ -76,6 +76,11 @@ def test_many_questions_about_one_file_spill_into_another_row(model: MLLM) -> No
     rows = model.rows([ask(0, f"Question {number}, long enough to fill the row soon?", "yes") for number in range(40)])
     assert len(rows) > 1
     assert max(len(row.ids) for row in rows) <= 512
+
+
+def test_text_alone_shares_no_row(model: MLLM) -> None:
+    asked = [Sample(str(number), "qa", (Part(TEXT, f"Question {number}?"),), ("yes",)) for number in range(3)]
+    assert len(model.rows(asked)) == 3
 
 
 def test_media_and_text_are_counted_and_in_order(model: MLLM) -> None:
