@@ -14,27 +14,23 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import random
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
+from servers import server
 
 from modalities.backbone import backbone
 from modalities.checkpoint import Store
 
 TEXTS = ("What kind of thing is this?", "Describe this.", "What do you see in this picture?", "Count what you see.")
 LONG = "Write a long story about a fox, a river and an old bridge."
-PATIENCE = 600  # seconds for a server to come up
 VLLM_LIKE_OURS = ("--dtype=bfloat16", "--enforce-eager", "--max-num-seqs=32", "--block-size=32")
 
 
@@ -60,6 +56,11 @@ class Round:
     def rate(self) -> float:
         """Tokens a second, all clients together."""
         return self.tokens / self.seconds
+
+    @property
+    def gap(self) -> float:
+        """Seconds between two tokens, the median."""
+        return statistics.median(self.gaps)
 
 
 def jobs(media: Sequence[str], count: int, tokens: int) -> list[Job]:
@@ -151,70 +152,12 @@ async def measured(url: str, work: Sequence[Job]) -> list[Job]:
     return found
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running server."""
-
-    url: str
-    process: psutil.Process
-
-    def sleep(self) -> None:
-        """Stop it and its children."""
-        for one in self._all():
-            one.suspend()
-
-    def wake(self) -> None:
-        """Let them go on."""
-        for one in self._all():
-            one.resume()
-
-    @contextlib.contextmanager
-    def turn(self) -> Iterator[str]:
-        """Its address, for as long as it may run."""
-        self.wake()
-        yield self.url
-        self.sleep()
-
-    def end(self) -> None:
-        """For good."""
-        family = self._all()
-        self.wake()
-        self.process.terminate()
-        for one in psutil.wait_procs(family, 60)[1]:
-            one.kill()
-
-    def _all(self) -> list[psutil.Process]:
-        return [self.process, *self.process.children(recursive=True)]
-
-
-@contextlib.contextmanager
-def server(command: Sequence[str], path: str) -> Iterator[Server]:
-    """A server, stopped once it is ready."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    started = subprocess.Popen(
-        [sys.executable, "-m", *command, "--port", str(port)], stdout=subprocess.DEVNULL, env={**os.environ, **quiet}
-    )
-    one, end = Server(f"http://127.0.0.1:{port}", psutil.Process(started.pid)), time.monotonic() + PATIENCE
-    try:
-        while True:
-            with contextlib.suppress(httpx.HTTPError):
-                if httpx.get(one.url + path, timeout=5, trust_env=False).status_code == 200:
-                    break
-            if started.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"{' '.join(command[:3])} did not come up.")
-            time.sleep(0.5)
-        one.sleep()
-        yield one
-    finally:
-        if started.poll() is None:
-            one.end()
-
-
-def run(options: argparse.Namespace) -> dict[str, Any]:
-    """The whole measurement."""
+def commands_of(options: argparse.Namespace) -> dict[str, tuple[list[str], str, Any]]:
+    """The servers by name, first the one to compare: command, where it is ready, how it is asked."""
     serving = ["serving", "--store", str(options.store), "--checkpoint", options.checkpoint]
+    if options.against:
+        other = [*serving[:-1], options.against]
+        return {one[-1]: ([*one, "--engine", "vllm"], "/readyz", ours) for one in (serving, other)}
     bare = ["vllm.entrypoints.openai.api_server", "--served-model-name", "backbone", *VLLM_LIKE_OURS]
     base = Store(options.store).manifest(options.checkpoint).base_llm
     commands: dict[str, tuple[list[str], str, Any]] = {
@@ -228,9 +171,16 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             "/readyz",
             ours,
         )
+    return commands
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """The whole measurement."""
+    commands = commands_of(options)
+    main, *others = commands
     with contextlib.ExitStack() as stack:
         up = {name: stack.enter_context(server(command, path)) for name, (command, path, _) in commands.items()}
-        with up["ours on vLLM"].turn() as url:
+        with up[main].turn() as url:
             work = asyncio.run(measured(url, jobs(options.media, options.requests, options.tokens)))
         rounds: dict[str, list[Round]] = {name: [] for name in commands}
         for number in range(options.rounds + 1):
@@ -242,11 +192,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
                     rounds[name].append(seen)
                     print(f"{number} {name}: {seen.rate:.1f} tokens/s", file=sys.stderr)
     rates = {name: statistics.median(one.rate for one in seen) for name, seen in rounds.items()}
-    pairs = {
-        f"{name} over {other}": round(statistics.median(a.rate / b.rate for a, b in zip(*both, strict=True)), 3)
-        for name, other in [("ours on vLLM", other) for other in commands if other != "ours on vLLM"]
-        for both in [(rounds[name], rounds[other])]
-    }
+    pairs = {other: list(zip(rounds[main], rounds[other], strict=True)) for other in others}
     return {
         "concurrency": options.concurrency,
         "requests a round": len(work),
@@ -255,7 +201,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         "tokens a second": {name: round(rate, 1) for name, rate in rates.items()},
         "first token, ms": {name: milliseconds(seen, "first") for name, seen in rounds.items()},
         "between tokens, ms": {name: milliseconds(seen, "gaps") for name, seen in rounds.items()},
-        "ratios of tokens a second": pairs,
+        "ratios of tokens a second": {
+            f"{main} over {other}": round(statistics.median(a.rate / b.rate for a, b in pairs[other]), 3)
+            for other in others
+        },
+        "ratios of the time between tokens": {
+            f"{main} over {other}": round(statistics.median(a.gap / b.gap for a, b in pairs[other]), 3)
+            for other in others
+        },
     }
 
 
@@ -275,6 +228,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=128, help="a round")
     parser.add_argument("--tokens", type=int, default=48, help="at most, for an answer")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--against", metavar="ID", help="another checkpoint, instead of other servers")
     parser.add_argument("--without-lora", action="store_true", help="also our server on a vLLM without LoRA")
     json.dump(run(parser.parse_args()), sys.stdout, indent=1)
     print()

@@ -37,6 +37,9 @@ DEFAULTS: dict[str, Any] = {
     "enable_prefix_caching": True,
     "disable_log_stats": True,
 }
+# Of one step, on a CPU. A prompt's token costs about 1.5 ms there, so vLLM's own 2,048 at once would hold every running
+# stream up for seconds; what does not fit goes on in the next step.
+STEP_TOKENS = 128
 ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -57,6 +60,7 @@ class Vllm:
         self._end = frozenset(end_ids)
         self.width: int = llm.model_config.get_hidden_size()
         self.context: int = llm.model_config.max_model_len
+        self.step_tokens: int = llm.vllm_config.scheduler_config.max_num_batched_tokens
         self.rank: int = llm.vllm_config.lora_config.max_lora_rank if llm.vllm_config.lora_config else 0
         self._model = Path(llm.model_config.model)
         self._failed = False
@@ -70,13 +74,14 @@ class Vllm:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         lora = _lora(model, rank) if rank else {}
+        chosen = {**DEFAULTS, **lora, **arguments}
         fixed = {
             "model": str(model),
             "skip_tokenizer_init": False,
             "enable_prompt_embeds": True,
             "worker_extension_cls": "serving.vllm_worker.Weights",
         }
-        made = cls(AsyncLLM.from_engine_args(AsyncEngineArgs(**{**DEFAULTS, **lora, **arguments, **fixed})), end_ids)
+        made = cls(AsyncLLM.from_engine_args(AsyncEngineArgs(**{**_step(chosen), **chosen, **fixed})), end_ids)
         # Hundreds of thousands of objects live from here to the end; looking through them all for garbage, which a
         # swap asks for, holds every stream up for most of a second.
         gc.collect()
@@ -197,6 +202,15 @@ def rank_for(ranks: Collection[int]) -> int:
     """The smallest rank that vLLM has kernels for and all of these fit in; 0 when there is none."""
     wanted = max(ranks, default=RANKS[0])
     return next((rank for rank in RANKS if rank >= wanted), 0)
+
+
+def _step(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """How many tokens a step takes, at least one for each request; on a GPU, or with prompts whole, vLLM's own."""
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu() or chosen.get("enable_chunked_prefill") is False:
+        return {}
+    return {"max_num_batched_tokens": max(STEP_TOKENS, chosen["max_num_seqs"])}
 
 
 def _lora(model: Path, rank: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from serving.engine import Sampling
 from serving.loading import loader
 from serving.schema import GenerateRequest
 from serving.schema import parts as parts_of
+from serving.vllm_engine import STEP_TOKENS
 from tests import pico
 from tests.serving.running import STARTING, Running, events, serve, text, tone, until
 
@@ -107,6 +108,27 @@ def test_greedy_answers_equal_the_transformers_engines_before_and_after_swaps(
         folded = [ask(server, seed, stream=seed % 2 == 0) for seed in range(50)]
         assert beside == [(truth[checkpoint][seed], checkpoint) for seed in range(0, 50, 5)]
         assert folded == [(one, checkpoint) for one in truth[checkpoint]]
+
+
+def test_prompts_longer_than_a_step_are_read_in_several_and_answered_the_same(server: Running, store: Store) -> None:
+    step = server.engine._host._vllm.step_tokens
+    if not torch.cuda.is_available():
+        assert step == STEP_TOKENS, "Not vLLM's own 2,048, which hold running streams up for seconds."
+    long = ["How high is the tone? " * 48 + "a" * seed for seed in range(4)]
+    first = store.ids()[0]
+
+    async def run() -> list[str]:
+        deployment = in_process(store, first)
+        truth = await deployment.answers([(Part("text", one),) for one in long], Sampling(TOKENS))
+        await deployment.close()
+        return truth
+
+    deploy(server, first)
+    settled(server)
+    with ThreadPoolExecutor(len(long)) as pool:
+        answers = [one.json() for one in pool.map(lambda one: server.ask(text(one), max_tokens=TOKENS), long)]
+    assert min(answer["usage"]["prompt_tokens"] for answer in answers) > 2 * step
+    assert [answer["text"] for answer in answers] == asyncio.run(run())
 
 
 def test_a_request_in_flight_ends_as_it_began_and_the_next_runs_beside_it(
