@@ -21,9 +21,8 @@ from extend.adapter import Adapter
 from extend.machine import metered
 from extend.recipe import Recipe
 from modalities.base import TEXT, Part, Sample
-from modalities.mllm import MLLM
+from modalities.mllm import IGNORED, MLLM
 
-IGNORED = -100
 MEDIA = -200  # stands where a media token goes, as in LLaVA
 
 
