@@ -27,11 +27,10 @@ from eval.predictions import FOLDER, Prediction, read, save
 from eval.report import Frozen
 from modalities.base import TEXT, BadMedia, Dataset, Modality, Part, Sample, find
 from modalities.checkpoint import Store
+from modalities.choices import LETTERS, Choice
 from modalities.features import Features
 from serving.loading import ENGINES, loader
 
-LETTERS = "ABCD"
-ASK = "Answer with the letter of the right option."
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -166,10 +165,7 @@ def _sample(file: str, item: Item, media: Path, known: dict[str, Modality]) -> S
         if path.suffix.lower() not in known[name].suffixes:
             raise EvalError(f"{file}, {item.id!r}: {value!r} is no {name} file.")
         parts.append(Part(name, path))
-    options = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, item.options, strict=True))
-    right = item.options[LETTERS.index(item.answer)]
-    prompt = (*parts, Part(TEXT, f"{item.question}\n{options}\n{ASK}"))
-    return Sample(item.id, "qa", prompt, (item.answer, right), "choice")
+    return Choice(item.id, tuple(parts), item.question, item.options, LETTERS.index(item.answer)).sample
 
 
 def _digest(samples: Sequence[Sample], engine: str) -> str:
