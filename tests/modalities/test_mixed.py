@@ -186,3 +186,15 @@ def test_options_alone_tell_little_and_one_medium_tells_half(made: dict[Split, l
             alone[len(fits)] += [1 / fit for fit in fits]
     assert sum(blind) / len(blind) < 0.5, "Who goes by how often an option is right."
     assert all(sum(of) / len(of) < 0.6 for of in alone.values()), "Who knows all of one medium."
+
+
+def test_the_tables_speak_of_the_same_things() -> None:
+    """A concept that only one table has could never be asked for, and may be misspelt."""
+    tables = [read_table(found.shows) for found in map(find, builtin()) if found.shows]
+    assert len(tables) == len(builtin())
+    for table in tables:
+        assert table.unclear.keys() <= table.shows.keys()
+        assert not table.shows.keys() & set(table.never)
+        assert {one for group in table.either for one in group} <= table.shows.keys()
+        assert all(any(concept in other.concepts for other in tables if other is not table) for concept in table.shows)
+        assert all(any(concept in other.shows for other in tables) for concept in table.never)
