@@ -6,7 +6,7 @@ from what its modality's own samples say of it (shown.py); a modality without a 
 give the same items, whatever the order in which the modalities are given. It knows no modality.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -42,7 +42,20 @@ SHARE = (
 )
 PLACES = ("the first", "the second", "the third", "the fourth")
 
-Pools = dict[str, list[Medium]]  # by modality
+
+class Pool:
+    """A modality's media of a split, by what they show and by what they lack."""
+
+    def __init__(self, found: Sequence[Medium], fewest: int) -> None:
+        """A concept that fewer than `fewest` show is not asked for."""
+        self.lacking: dict[str, list[Medium]] = defaultdict(list)
+        showing: dict[str, list[Medium]] = defaultdict(list)
+        for one in found:
+            for concept in one.shows:
+                showing[concept].append(one)
+            for concept in one.lacks:
+                self.lacking[concept].append(one)
+        self.showing = defaultdict(list, {name: of for name, of in showing.items() if len(of) >= fewest})
 
 
 def mixed(known: Sequence[tuple[Modality, Sequence[Dataset]]]) -> Dataset:
@@ -53,11 +66,11 @@ def mixed(known: Sequence[tuple[Modality, Sequence[Dataset]]]) -> Dataset:
 
 def items(known: Sequence[tuple[Modality, Sequence[Dataset]]], split: Split) -> list[Choice]:
     """A split's items, two modalities' before three's."""
-    pools: Pools = {}
+    pools: dict[str, Pool] = {}
     for modality, datasets in sorted(known, key=lambda pair: pair[0].name):
         if modality.shows is not None:
             samples = (sample for one in datasets for sample in (one.train if split == "train" else one.test))
-            pools[modality.name] = media(read_table(modality.shows), samples)
+            pools[modality.name] = Pool(media(read_table(modality.shows), samples), FEWEST[split])
     return [
         item
         for number, count in SIZES[split].items()
@@ -71,24 +84,14 @@ class Maker:
     """Makes the items over one set of modalities; it remembers how often an option was right, to even that out."""
 
     split: Split
-    pools: Pools
-    shown: dict[str, dict[str, list[Medium]]] = field(init=False)  # concept -> modality -> media that show it
-    lacked: dict[str, dict[str, list[Medium]]] = field(init=False)  # … that do not
+    pools: dict[str, Pool]  # by modality
     odds: Counter[str] = field(default_factory=Counter)  # times an option was right, less its fair share
 
     def __post_init__(self) -> None:
-        concepts = sorted({concept for pool in self.pools.values() for one in pool for concept in one.shows})
-        self.shown = {
-            concept: {name: self._enough(concept, pool) for name, pool in self.pools.items()} for concept in concepts
-        }
-        self.lacked = {
-            concept: {name: [one for one in pool if concept in one.lacks] for name, pool in self.pools.items()}
-            for concept in concepts
-        }
-
-    def _enough(self, concept: str, pool: Sequence[Medium]) -> list[Medium]:
-        found = [one for one in pool if concept in one.shows]
-        return found if len(found) >= FEWEST[self.split] else []
+        able = Counter(concept for pool in self.pools.values() for concept in pool.showing)
+        self.known = set(able)
+        self.asked = sorted(concept for concept, number in able.items() if number > 1)
+        self.shared = sorted(concept for concept, number in able.items() if number == len(self.pools))
 
     def make(self, count: int) -> Iterator[Choice]:
         """`count` items, both kinds and all letters by turns; fewer where the media do not allow them."""
@@ -107,40 +110,38 @@ class Maker:
         number = len(self.pools)
         options = (*PLACES[:number], *{2: ("both of them", "neither of them"), 3: ("none of them",)}.get(number, ()))
         wanted = {right} if right < number else {0, 1} if options[right] == "both of them" else set()
-        concepts = [concept for concept, of in self.shown.items() if sum(map(bool, of.values())) > 1]
-        for concept in random.sample(concepts, len(concepts)):
+        for concept in random.sample(self.asked, len(self.asked)):
             order = self._order(random, concept, wanted)
             if order:
                 chosen = [
-                    random.choice(self.shown[concept][name]) if place in wanted else self._other(random, concept, name)
-                    for place, name in enumerate(order)
+                    random.choice(pool.showing[concept]) if place in wanted else self._other(random, concept, pool)
+                    for place, pool in enumerate(order)
                 ]
                 return chosen, random.choice(WHICH).format(concept), options
         return None
 
-    def _order(self, random: Random, concept: str, wanted: set[int]) -> list[str] | None:
+    def _order(self, random: Random, concept: str, wanted: set[int]) -> list[Pool] | None:
         """The modalities in an order in which those at the wanted places can show a concept and the others lack it."""
-        order = random.sample(list(self.pools), len(self.pools))
-        able = [name for name in order if self.shown[concept][name]][: len(wanted)]
-        others = [name for name in order if name not in able]
-        if len(able) < len(wanted) or not all(self.lacked[concept][name] for name in others):
+        order = random.sample(list(self.pools.values()), len(self.pools))
+        able = [pool for pool in order if concept in pool.showing][: len(wanted)]
+        others = [pool for pool in order if pool not in able]
+        if len(able) < len(wanted) or not all(concept in pool.lacking for pool in others):
             return None
         random.shuffle(able)
         return [(able if place in wanted else others).pop() for place in range(len(order))]
 
-    def _other(self, random: Random, concept: str, name: str) -> Medium:
+    def _other(self, random: Random, concept: str, pool: Pool) -> Medium:
         """A medium that lacks the concept; every second time one of something that is asked for as well."""
-        lacking = self.lacked[concept][name]
-        near = [one for one in random.sample(lacking, min(8, len(lacking))) if one.shows & self.shown.keys()]
+        lacking = pool.lacking[concept]
+        near = [one for one in random.sample(lacking, min(8, len(lacking))) if one.shows & self.known]
         return random.choice(near if near and random.random() < 0.5 else lacking)
 
     def _share(self, random: Random, right: int) -> tuple[list[Medium], str, tuple[str, ...]] | None:
         """The options are concepts; of several ways to put them together the one that gives least away."""
-        concepts = [concept for concept in self.shown if self._shared(concept)]
         best: tuple[int, list[Medium], str, list[str]] | None = None
-        for concept in (random.choice(concepts) for _ in range(TRIES if concepts else 0)):
-            order = random.sample(list(self.pools), len(self.pools))
-            chosen = [random.choice(self.shown[concept][name]) for name in order]
+        for concept in (random.choice(self.shared) for _ in range(TRIES if self.shared else 0)):
+            order = random.sample(list(self.pools.values()), len(self.pools))
+            chosen = [random.choice(pool.showing[concept]) for pool in order]
             others = self._distractors(random, chosen)
             if len(others) == len(LETTERS) - 1:
                 telling = sum(one.shows.isdisjoint(others) for one in chosen)  # media that fit the right option alone
@@ -155,15 +156,11 @@ class Maker:
         options.insert(right, concept)
         return chosen, random.choice(SHARE), tuple(options)
 
-    def _shared(self, concept: str) -> bool:
-        """Whether it can be what all media have in common."""
-        return all(self.shown[concept].values())
-
     def _distractors(self, random: Random, chosen: Sequence[Medium]) -> list[str]:
         """Three concepts that some medium lacks: first one that each medium shows, then what any shows, then others."""
-        lacked = sorted({concept for one in chosen for concept in one.lacks if concept in self.shown})
+        lacked = sorted({concept for one in chosen for concept in one.lacks if concept in self.known})
         random.shuffle(lacked)
-        lacked.sort(key=lambda concept: (not self._shared(concept), -self.odds[concept]))
+        lacked.sort(key=lambda concept: (concept not in self.shared, -self.odds[concept]))
         picked: list[str] = []
         for one in sorted(chosen, key=lambda one: len(one.shows)):
             if one.shows.isdisjoint(picked):

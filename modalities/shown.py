@@ -12,7 +12,6 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -61,35 +60,43 @@ def media(table: Table, samples: Iterable[Sample]) -> list[Medium]:
         if len(parts) == 1:
             said = facts.setdefault(parts[0], defaultdict(set))
             said[sample.topic].update(_bare(answer) for answer in sample.answers)
+    shows, unclear = _Reader(table.shows), _Reader(table.unclear)
     return [
-        _medium(table, part, said)
+        _medium(table, part, shows.of(said), unclear.of(said))
         for part, said in facts.items()
         if any(re.fullmatch(table.about, topic) for topic in said)
     ]
 
 
-def _medium(table: Table, part: Part, said: Mapping[str, set[str]]) -> Medium:
-    shows = {concept for concept, patterns in table.shows.items() if _fits(patterns, said)}
-    unclear = {concept for concept, patterns in table.unclear.items() if _fits(patterns, said)}
+class _Reader:
+    """What single answers say by a set of patterns; the same answer is given about many files."""
+
+    def __init__(self, patterns: Patterns) -> None:
+        self._patterns: dict[str, list[tuple[str, re.Pattern[str]]]] = defaultdict(list)  # by topics
+        for concept, of in patterns.items():
+            for topics, pattern in of.items():
+                self._patterns[topics].append((concept, re.compile(pattern.strip(), re.IGNORECASE)))
+        self._known: dict[tuple[str, str], frozenset[str]] = {}
+
+    def of(self, said: Mapping[str, set[str]]) -> set[str]:
+        """The concepts that any answer fits."""
+        return {concept for topic in said for answer in said[topic] for concept in self._answer(topic, answer)}
+
+    def _answer(self, topic: str, answer: str) -> frozenset[str]:
+        key = topic, answer
+        if key not in self._known:
+            fitting = [of for topics, of in self._patterns.items() if re.fullmatch(topics, topic)]
+            self._known[key] = frozenset(
+                concept for of in fitting for concept, pattern in of if pattern.fullmatch(answer)
+            )
+        return self._known[key]
+
+
+def _medium(table: Table, part: Part, shows: set[str], unclear: set[str]) -> Medium:
     for group in table.either:
         if shows.isdisjoint(group):
             unclear.update(group)
     return Medium(part, frozenset(shows), table.concepts - shows - unclear)
-
-
-def _fits(patterns: Mapping[str, str], said: Mapping[str, set[str]]) -> bool:
-    return any(
-        _pattern(pattern).fullmatch(answer)
-        for topics, pattern in patterns.items()
-        for topic in said
-        if re.fullmatch(topics, topic)
-        for answer in said[topic]
-    )
-
-
-@cache
-def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(text.strip(), re.IGNORECASE)
 
 
 def _bare(answer: str) -> str:
