@@ -60,11 +60,11 @@ class Pool:
 
 def mixed(known: Sequence[tuple[Modality, Sequence[Dataset]]]) -> Dataset:
     """The items over modalities with their datasets: train items about train media, test items about test media."""
-    train, test = (tuple(item.sample for item in items(known, split)) for split in ("train", "test"))
+    train, test = (tuple(item.sample for item in choices(known, split)) for split in ("train", "test"))
     return Dataset("mixed-qa", "qa", train, test)
 
 
-def items(known: Sequence[tuple[Modality, Sequence[Dataset]]], split: Split) -> list[Choice]:
+def choices(known: Sequence[tuple[Modality, Sequence[Dataset]]], split: Split) -> list[Choice]:
     """A split's items, two modalities' before three's."""
     pools: dict[str, Pool] = {}
     for modality, datasets in sorted(known, key=lambda pair: pair[0].name):

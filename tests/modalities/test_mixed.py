@@ -9,7 +9,7 @@ import pytest
 
 from modalities.base import TEXT, Dataset, Modality, Part, Sample, builtin, find
 from modalities.choices import ASK, LETTERS, Choice
-from modalities.mixed import PLACES, SIZES, Split, items, mixed
+from modalities.mixed import PLACES, SIZES, Split, choices, mixed
 from modalities.shown import Medium, Table, media, read_table
 
 SPLITS: tuple[Split, Split] = ("train", "test")
@@ -29,7 +29,7 @@ def senses(shared_store: Path) -> Known:
 
 @pytest.fixture(scope="module")
 def made(senses: Known) -> dict[Split, list[Choice]]:
-    return {split: items(senses, split) for split in SPLITS}
+    return {split: choices(senses, split) for split in SPLITS}
 
 
 def shown(known: Known, split: Split) -> dict[Part, Medium]:
@@ -65,7 +65,7 @@ def hold(item: Choice, files: dict[Part, Medium], known: Known) -> None:
 
 def test_exactly_the_right_option_is_true(toys: Known) -> None:
     for split in SPLITS:
-        made = items(toys, split)
+        made = choices(toys, split)
         assert len(made) == SIZES[split][2]
         for item in made:
             hold(item, shown(toys, split), toys)
@@ -103,7 +103,7 @@ def test_a_modality_without_a_table_takes_no_part(toys: Known) -> None:
 
 def test_one_medium_alone_leaves_a_choice(toys: Known) -> None:
     files = shown(toys, "train")
-    for item in items(toys, "train"):
+    for item in choices(toys, "train"):
         if item.kind == "share":
             assert all(len(files[part].shows & set(item.options)) > 1 for part in item.media)
 
