@@ -25,7 +25,8 @@ SIZES: dict[Split, dict[int, int]] = {  # items of each set of two, three and fo
 }
 FEWEST: dict[Split, int] = {"train": 3, "test": 1}  # media that show a concept, of a modality that is asked for it
 TRIES = 24  # ways to put an item together, of which the best one is taken
-TELLING = 8  # what a medium that gives the answer away costs, in times that an option was right too often
+NEVER = 4  # what an option that can never be right costs, in times that an option was right too often
+TELLING = 8  # what a medium that gives the answer away costs, likewise
 WHICH = (
     "Which of these shows {}, or is the sound of it?",
     "Which one shows or sounds like {}?",
@@ -145,7 +146,9 @@ class Maker:
             others = self._distractors(random, chosen)
             if len(others) == len(LETTERS) - 1:
                 telling = sum(one.shows.isdisjoint(others) for one in chosen)  # media that fit the right option alone
-                cost = TELLING * telling + self.odds[concept] - sum(self.odds[other] for other in others)
+                never = sum(other not in self.shared for other in others)  # options that are not right in any item
+                even = self.odds[concept] - sum(self.odds[other] for other in others)
+                cost = TELLING * telling + NEVER * never + even
                 if best is None or cost < best[0]:
                     best = cost, chosen, concept, others
         if best is None:
