@@ -100,21 +100,47 @@ def compare(
 
 @app.command()
 def mcub(
-    file: Annotated[Path, typer.Argument(help="A JSONL file of multiple-choice items (docs/gate.md).")],
+    file: Annotated[Path, typer.Argument(help="A JSONL file of multiple-choice items (docs/gate.md), or a benchmark.")],
     checkpoint: Annotated[str, typer.Option(metavar="ID|live", help="A checkpoint of the store.")] = "live",
     media: Annotated[Path | None, typer.Option(help="Where the media files lie; default: beside the file.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Items at most, drawn by seed.")] = None,
+    single: Annotated[bool, typer.Option("--single", help="Show one medium of each item only: the ablation.")] = False,
     engine: Annotated[str, typer.Option(help="The engine that answers.")] = "transformers",
     store: StoreOption = HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Multiple choice over several media at once, as in MCUB-4."""
+    """Multiple choice over several media at once, as in MCUB-4 and senses-4."""
     from eval.mcub import measure, text
+    from modalities import benchmark
     from modalities.checkpoint import Store
 
     home = Store(store)
-    made = measure(home, _resolve(home, checkpoint), file, media or file.parent, limit=limit, engine=engine)
+    if str(file) in benchmark.names():
+        file, media = benchmark.choice_file(home.root, benchmark.read(str(file))), media or home.data
+    id = _resolve(home, checkpoint)
+    made = measure(home, id, file, media or file.parent, limit=limit, engine=engine, single=single)
     _print(made.model_dump(mode="json") if as_json else text(made))
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="A benchmark, a folder of modalities/, or a dotted module.")] = "senses-4",
+    samples: Annotated[int, typer.Option(min=0, help="Samples of each dataset to show.")] = 3,
+    seed: Annotated[int, typer.Option(help="Draws them.")] = 0,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Write the hashes into the tree: a new version's first build.")
+    ] = False,
+    store: StoreOption = HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a benchmark, check its hashes, and show what it holds; exit code 1 if it is not what others measure on."""
+    from eval.data import contents, problem, text
+
+    made = contents(store, name, samples, seed, pin)
+    _print(made.model_dump(mode="json") if as_json else text(made))
+    if made.differs:
+        print(f"eval: {problem(made)}", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -27,11 +28,10 @@ from eval.predictions import FOLDER, Prediction, read, save
 from eval.report import Frozen
 from modalities.base import TEXT, BadMedia, Dataset, Modality, Part, Sample, find
 from modalities.checkpoint import Store
+from modalities.choices import LETTERS, Choice
 from modalities.features import Features
 from serving.loading import ENGINES, loader
 
-LETTERS = "ABCD"
-ASK = "Answer with the letter of the right option."
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -45,6 +45,7 @@ class Item(BaseModel):
     question: Text
     options: Annotated[tuple[Text, ...], Field(min_length=len(LETTERS), max_length=len(LETTERS))]
     answer: Literal["A", "B", "C", "D"]
+    kind: str = ""
 
     @model_validator(mode="after")
     def _is_plain(self) -> "Item":
@@ -61,6 +62,15 @@ class Item(BaseModel):
         return [{name: file} for name, file in self.media.items()] if isinstance(self.media, dict) else self.media
 
 
+class Share(Frozen):
+    """How many of some items were answered right, with 95 % certainty above `lower`, and below `upper`."""
+
+    n: int
+    accuracy: float
+    lower: float
+    upper: float
+
+
 class Outcome(Frozen):
     """How a checkpoint fared."""
 
@@ -72,6 +82,9 @@ class Outcome(Frozen):
     upper: float
     unreadable: int  # answers that are no option; they count as wrong
     chance: float = 1 / len(LETTERS)
+    single: bool = False  # asked with one of the media only, drawn for each item
+    media: dict[int, Share]  # by the number of media of the items
+    kinds: dict[str, Share]  # by the items' kinds, where they have any
     predictions: str  # the file under predictions/
 
 
@@ -113,11 +126,18 @@ def choice(said: str, options: Sequence[str]) -> str | None:
 
 
 def measure(
-    store: Store, checkpoint: str, file: Path, media: Path, limit: int | None = None, engine: str = "transformers"
+    store: Store,
+    checkpoint: str,
+    file: Path,
+    media: Path,
+    limit: int | None = None,
+    engine: str = "transformers",
+    single: bool = False,
 ) -> Outcome:
     """Ask a checkpoint all items, through the deployment that would serve it. Raises EvalError and StoreError.
 
-    What it says is kept beside it; a second run scores that again and needs no model.
+    With `single`, each question comes with one of its media only, drawn by the item's id: what is still right then
+    needs no two senses. What it says is kept beside it; a second run scores that again and needs no model.
     """
     if engine not in ENGINES:
         raise EvalError(f"No engine {engine!r}; there is: {', '.join(ENGINES)}")
@@ -126,7 +146,8 @@ def measure(
         kept = sorted(Random(file.name).sample(range(len(items)), limit))
         items = [items[place] for place in kept]
     known = {found.name: found for found in map(find, store.load(checkpoint).modalities)}
-    samples = tuple(_sample(file.name, item, media, known) for item in items)
+    asked = [_single(item) for item in items] if single else items
+    samples = tuple(_sample(file.name, item, media, known) for item in asked)
     path = store.folder(checkpoint) / FOLDER / f"{file.stem}.{_digest(samples, engine)}.jsonl"
     if not path.is_file():
         asyncio.run(_ask(store, checkpoint, Dataset(file.stem, "qa", (), samples), engine, path))
@@ -135,7 +156,7 @@ def measure(
         for one, item in zip(read(path), items, strict=True)
     ]
     save(path, said)
-    return _outcome(checkpoint, file.name, items, said, path)
+    return _outcome(checkpoint, file.name, items, said, path, single)
 
 
 async def _ask(store: Store, checkpoint: str, dataset: Dataset, engine: str, path: Path) -> None:
@@ -147,6 +168,12 @@ async def _ask(store: Store, checkpoint: str, dataset: Dataset, engine: str, pat
         started.unlink(missing_ok=True)
     finally:
         await deployment.close()
+
+
+def _single(item: Item) -> Item:
+    """The same with one of its media."""
+    media = [part for part in item.parts if TEXT not in part]
+    return item.model_copy(update={"media": [Random(item.id).choice(media)]})
 
 
 def _sample(file: str, item: Item, media: Path, known: dict[str, Modality]) -> Sample:
@@ -166,10 +193,7 @@ def _sample(file: str, item: Item, media: Path, known: dict[str, Modality]) -> S
         if path.suffix.lower() not in known[name].suffixes:
             raise EvalError(f"{file}, {item.id!r}: {value!r} is no {name} file.")
         parts.append(Part(name, path))
-    options = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, item.options, strict=True))
-    right = item.options[LETTERS.index(item.answer)]
-    prompt = (*parts, Part(TEXT, f"{item.question}\n{options}\n{ASK}"))
-    return Sample(item.id, "qa", prompt, (item.answer, right), "choice")
+    return Choice(item.id, tuple(parts), item.question, item.options, LETTERS.index(item.answer)).sample
 
 
 def _digest(samples: Sequence[Sample], engine: str) -> str:
@@ -187,25 +211,39 @@ def _hash(part: Part) -> str:
         raise BadMedia("A media file cannot be read; look at its permissions.") from None
 
 
-def _outcome(checkpoint: str, file: str, items: Sequence[Item], said: Sequence[Prediction], path: Path) -> Outcome:
+def _outcome(
+    checkpoint: str, file: str, items: Sequence[Item], said: Sequence[Prediction], path: Path, single: bool
+) -> Outcome:
     scores = [one.score or 0.0 for one in said]
-    share = interval(level(file, scores, seed(file)))
-    unreadable = sum(choice(one.prediction, item.options) is None for one, item in zip(said, items, strict=True))
+    media: dict[int, list[float]] = defaultdict(list)
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for item, score in zip(items, scores, strict=True):
+        media[sum(TEXT not in part for part in item.parts)].append(score)
+        if item.kind:
+            kinds[item.kind].append(score)
     return Outcome(
         checkpoint=checkpoint,
         file=file,
-        n=len(items),
-        accuracy=share.value,
-        lower=share.lower,
-        upper=share.upper,
-        unreadable=unreadable,
+        **_share(file, scores).model_dump(),
+        unreadable=sum(choice(one.prediction, item.options) is None for one, item in zip(said, items, strict=True)),
+        single=single,
+        media={number: _share(f"{file} {number}", of) for number, of in sorted(media.items())},
+        kinds={kind: _share(f"{file} {kind}", of) for kind, of in sorted(kinds.items())},
         predictions=path.name,
     )
 
 
+def _share(name: str, scores: Sequence[float]) -> Share:
+    share = interval(level(name, scores, seed(name)))
+    return Share(n=len(scores), accuracy=share.value, lower=share.lower, upper=share.upper)
+
+
 def text(made: Outcome) -> str:
     """The same for a reader."""
+    parts = [f"{number} media: {one.accuracy:.1%} of {one.n}" for number, one in made.media.items()]
+    parts += [f"{kind}: {one.accuracy:.1%} of {one.n}" for kind, one in made.kinds.items()]
     return (
-        f"{made.checkpoint}, {made.file}: {made.accuracy:.1%} of {made.n} right (95 % sure: above {made.lower:.1%}, "
-        f"below {made.upper:.1%}; guessing: {made.chance:.0%}); {made.unreadable} answers are no option"
+        f"{made.checkpoint}, {made.file}{', one medium of each item only' if made.single else ''}: {made.accuracy:.1%} "
+        f"of {made.n} right (95 % sure: above {made.lower:.1%}, below {made.upper:.1%}; guessing: {made.chance:.0%}); "
+        f"{made.unreadable} answers are no option\n  {'; '.join(parts)}"
     )

@@ -45,6 +45,14 @@ def draw(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
     return [sample for index in kept for sample in groups[index]]
 
 
+def assigned(samples: Sequence[Sample], names: Sequence[str], share: float, seed: int) -> dict[str, tuple[Sample, ...]]:
+    """A share of the samples over several modalities, each with that one of its modalities that is learned last."""
+    kept = draw(samples, share, seed) if samples and share else []
+    place = {name: number for number, name in enumerate(names)}
+    last = [max((part.modality for part in media_of(sample)), key=place.__getitem__) for sample in kept]
+    return {name: tuple(one for one, of in zip(kept, last, strict=True) if of == name) for name in names}
+
+
 def parted(samples: Sequence[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     """Two halves without a file in common: all but a share of the samples, and that share. Raises RunError."""
     groups = by_media(samples)
@@ -62,7 +70,7 @@ def mispair(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
     random = Random(seed)
     chosen = set(random.sample(range(len(samples)), round(share * len(samples))))
     files: dict[str, list[Part]] = {}
-    for part in dict.fromkeys(part for sample in samples for part in sample.prompt if part.modality != TEXT):
+    for part in dict.fromkeys(part for sample in samples for part in media_of(sample)):
         files.setdefault(part.modality, []).append(part)
     return [_swapped(sample, files, random) if place in chosen else sample for place, sample in enumerate(samples)]
 
@@ -119,6 +127,10 @@ def by_media(samples: Sequence[Sample]) -> list[list[Sample]]:
     """Samples grouped by the media that they are about, in order of first appearance; text alone stands alone."""
     groups: dict[tuple[Part, ...], list[Sample]] = {}
     for sample in samples:
-        media = tuple(part for part in sample.prompt if part.modality != TEXT)
-        groups.setdefault(media or sample.prompt, []).append(sample)
+        groups.setdefault(media_of(sample) or sample.prompt, []).append(sample)
     return list(groups.values())
+
+
+def media_of(sample: Sample) -> tuple[Part, ...]:
+    """The media that a sample is about, in their order."""
+    return tuple(part for part in sample.prompt if part.modality != TEXT)

@@ -93,6 +93,8 @@ class Recipe(_Strict):
     replay: Share = 0.1  # r: how much of D_1 … D_i MERA's realigning sees; of D_1 … D_{i-1}, the replay method's tuning
     fresh: Share | None = None  # how much of what it was tuned on it sees again of D_i; absent: r, as of the others
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    # How much of the questions over several senses (modalities/mixed.py) it learns besides. Not in the paper.
+    mixed: Annotated[float, Field(ge=0, le=1)] = 0.0
     calibrate: bool = False  # standardise features, and speak as loud as words (connectors that can)
     machine: Machine = Machine()
     lora: Lora

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from extend import RunError
 from extend.adapter import STORED
-from extend.data import StageData
+from extend.data import StageData, assigned
 from extend.machine import DTYPES
 from extend.methods import method_of
 from extend.picture import draw_losses
@@ -30,6 +30,7 @@ from modalities.assemble import assemble, bare, encoders, save_connectors
 from modalities.base import Modality, find
 from modalities.checkpoint import Checkpoint, Store
 from modalities.features import Features
+from modalities.mixed import mixed
 from modalities.userdata import of
 from modalities.woven import refuse
 
@@ -80,15 +81,16 @@ def _prepare(
     model = assemble(store, before) if before else bare(store, recipe.base_llm, recipe.system)
     model.llm.to(DTYPES[recipe.machine.precision])
     model.embedder.features = Features(store.features, RESIDENT)
-    known = [find(name) for name in (before.modalities if before else ())]
-    train = [
-        tuple(sample for one in of(store, m, settings["data"].get(m.name)) for sample in one.train)
-        for m in [*known, modality]
-    ]
+    known = [*(find(name) for name in (before.modalities if before else ())), modality]
+    datasets = {m.name: of(store, m, settings["data"].get(m.name)) for m in known}
+    own = [m for m in known if m.name not in settings["data"]]
+    several = mixed([(m, datasets[m.name]) for m in own]).train if recipe.mixed else ()
+    over = assigned(several, [m.name for m in known], recipe.mixed, recipe.seed)
+    train = [(*(sample for one in datasets[m.name] for sample in one.train), *over[m.name]) for m in known]
     with here().main_process_first():  # one makes it up, the others read it
         text = plain(store, recipe)
     data = StageData(new=train[-1], old=tuple(train[:-1]), text=text)
-    made = Stage(len(known) + 1, model, modality, data, recipe, work, store.root)
+    made = Stage(len(known), model, modality, data, recipe, work, store.root)
     if before:
         folder = store.folder(before.id)
         made.deltas = list(before.deltas)

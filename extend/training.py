@@ -9,12 +9,12 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from extend.data import draw, mispair, thin
+from extend.data import draw, media_of, mispair, thin
 from extend.processes import here, share, together
 from extend.recipe import Phase
 from extend.stage import Stage
 from extend.train import Curve, train
-from modalities.base import TEXT, Sample
+from modalities.base import Sample
 
 
 def replayed(stage: Stage, share: float | None) -> list[list[Sample]]:
@@ -35,8 +35,12 @@ def noisy(stage: Stage, domains: Sequence[list[Sample]]) -> list[list[Sample]]:
 
 
 def spoken(stage: Stage, samples: Sequence[Sample]) -> list[nn.Parameter]:
-    """The parameters of those connectors whose media the samples have."""
-    names = sorted({part.modality for sample in samples for part in sample.prompt if part.modality != TEXT})
+    """The parameters of those connectors whose media the samples have.
+
+    A question over several senses trains the new one's alone: those learned before stay as they are until all realign.
+    """
+    asked = {frozenset(part.modality for part in media_of(sample)) for sample in samples}
+    names = sorted({name for one in asked for name in one if len(one) == 1 or name == stage.modality.name})
     return [parameter for name in names for parameter in stage.model.embedder.connectors[name].parameters()]
 
 
@@ -69,7 +73,7 @@ def run_phase(
 
 def encode(stage: Stage, samples: Sequence[Sample]) -> None:
     """Have the samples' media in the encoder cache: each process its share, and nobody goes on before all are there."""
-    media = dict.fromkeys(part for sample in samples for part in sample.prompt if part.modality != TEXT)
+    media = dict.fromkeys(part for sample in samples for part in media_of(sample))
     stage.model.embedder.encode(share(list(media)))
     together()
 

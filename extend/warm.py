@@ -18,20 +18,20 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from extend.data import by_media
+from extend.data import by_media, media_of
 from extend.processes import first
 from extend.recipe import Warm
 from extend.train import Curve
-from modalities.base import TEXT, Part, Sample
+from modalities.base import Sample
 from modalities.mllm import MLLM
 
 
 def warm_start(model: MLLM, name: str, samples: Sequence[Sample], settings: Warm, seed: int) -> Curve:
     """Fit one connector to the words of the samples about its media; nothing else moves."""
-    groups = [group for group in by_media(samples) if len(_media(group[0])) == 1]
+    groups = [group for group in by_media(samples) if len(media_of(group[0])) == 1]
     if not groups:
         return Curve("warm start")
-    media = [_media(group[0])[0] for group in groups]
+    media = [media_of(group[0])[0] for group in groups]
     bags = [_words(model, group) for group in groups]
     frequency = Counter(word for bag in bags for word in set().union(*bag))
     vocabulary = {word: place for place, word in enumerate(sorted(frequency))}
@@ -65,10 +65,6 @@ def _hits(tokens: Sequence[Tensor], table: Tensor, temperature: float) -> Tensor
     aimed = torch.nn.functional.normalize(torch.cat(list(tokens)).float(), dim=-1) @ table.T  # (B·T, V)
     landed = (temperature * aimed).softmax(-1).split([len(one) for one in tokens])  # (T, V) each
     return torch.stack([one.mean(0) for one in landed])
-
-
-def _media(sample: Sample) -> list[Part]:
-    return [part for part in sample.prompt if part.modality != TEXT]
 
 
 def _words(model: MLLM, group: Sequence[Sample]) -> list[set[int]]:

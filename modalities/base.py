@@ -89,6 +89,7 @@ class Modality:
     encoder:   the store's folder -> the frozen encoder (fetches its weights when they are missing).
     connector: (F, D) -> a module that maps (B, T, F) to (B, T', D).
     datasets:  the store's folder -> its captioning and QA datasets (fetched and built when missing).
+    shows:     a table of what its media have in common with others' (shown.py); without one, no mixed questions.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Modality:
     encoder: Callable[[Path], Encoder]
     connector: Callable[[int, int], nn.Module]
     datasets: Callable[[Path], Sequence[Dataset]]
+    shows: Path | None = None
 
 
 def find(name: str) -> Modality:

@@ -58,4 +58,5 @@ MODALITY = Modality(
     encoder=_encoder,
     connector=_connector,
     datasets=_datasets,
+    shows=Path(__file__).with_name("shows.toml"),
 )

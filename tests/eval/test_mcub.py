@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from eval import EvalError
-from eval.mcub import choice, measure, read_items, text
+from eval.mcub import _single, choice, measure, read_items, text
 from eval.predictions import FOLDER, read, save
 from modalities.checkpoint import Store
 from tests import pico
@@ -107,3 +107,31 @@ def test_media_are_checked_before_a_model_is_loaded(
     path = write(tmp_path, ITEM | {"media": media})
     with pytest.raises(EvalError, match=complaint):
         measure(pico_store, str(pico_store.live()), path, tmp_path)
+
+
+def test_figures_are_split_by_the_number_of_media_and_the_kind(pico_store: Store, tmp_path: Path) -> None:
+    path = both(tmp_path)
+    first, second = map(json.loads, path.read_text().splitlines()[:2])
+    path.write_text("\n".join(map(json.dumps, [first | {"kind": "which"}, second | {"kind": "share"}])))
+    checkpoint = pico.checkpoint(pico_store, 2, ("tests.toy.tone", "tests.toy.pulse"))
+    made = measure(pico_store, checkpoint.id, path, tmp_path)
+    kept = pico_store.folder(checkpoint.id) / FOLDER / made.predictions
+    save(kept, [one.model_copy(update={"prediction": "B"}) for one in read(kept)])
+    made = measure(pico_store, checkpoint.id, path, tmp_path)
+    assert {number: (one.n, one.accuracy) for number, one in made.media.items()} == {2: (1, 1.0), 3: (1, 0.0)}
+    assert {kind: one.accuracy for kind, one in made.kinds.items()} == {"which": 1.0, "share": 0.0}
+    assert "2 media: 100.0% of 1; 3 media: 0.0% of 1; share: 0.0% of 1; which: 100.0% of 1" in text(made)
+
+
+def test_the_ablation_shows_one_medium_of_each_and_asks_the_same(pico_store: Store, tmp_path: Path) -> None:
+    path = both(tmp_path)
+    checkpoint = pico.checkpoint(pico_store, 2, ("tests.toy.tone", "tests.toy.pulse"))
+    whole = measure(pico_store, checkpoint.id, path, tmp_path)
+    made = measure(pico_store, checkpoint.id, path, tmp_path, single=True)
+    assert made.single
+    assert made.media.keys() == whole.media.keys(), "An item still counts by what it has."
+    assert made.predictions != whole.predictions
+    said = read(pico_store.folder(checkpoint.id) / FOLDER / made.predictions)
+    assert all(one.question.startswith("What is in both?") for one in said), "The texts between the media go too."
+    assert all(len(_single(item).parts) == 1 for item in read_items(path))
+    assert "one medium of each item only" in text(made)

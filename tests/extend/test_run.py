@@ -15,9 +15,10 @@ from extend import RunError, run, steps
 from extend.data import StageData, draw
 from extend.stage import Stage
 from modalities.assemble import assemble, bare
-from modalities.base import find
-from modalities.checkpoint import Store
+from modalities.base import Modality, find
+from modalities.checkpoint import Checkpoint, Store
 from modalities.mllm import MLLM
+from modalities.userdata import keep
 from tests import pico
 from tests.extend.recipes import PICO
 
@@ -191,3 +192,40 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_id(
     bars = capfd.readouterr().err
     for name, bar in {"warm": "warm start", "align_connector": "align", "tune": "tune"}.items():
         assert (f"\r{bar}:" in bars) == (name not in done), f"Resumed after {sorted(done)}; {name} is done once only."
+
+
+def test_a_recipe_may_mix_in_questions_over_the_senses_known_so_far(empty: Store, tmp_path: Path) -> None:
+    """With the later one's samples, replayed with them later on, and not where a user's own data stand in."""
+    recipe = PICO.model_copy(update={"mixed": 0.5})
+    first = run.add(empty, TONE, recipe, parent=None)
+    tone, pulse = find(TONE), find(PULSE)
+
+    def prepared(before: Checkpoint | None, modality: Modality, data: dict[str, str]) -> StageData:
+        settings = run.settings_of(recipe, before, modality) | {"data": data}
+        return run._prepare(empty, modality, recipe, before, settings, tmp_path).data
+
+    own = len([sample for one in tone.datasets(empty.root) for sample in one.train])
+    assert len(prepared(None, tone, {}).new) == own, "One sense alone has none."
+    both = prepared(first, pulse, {})
+    several = [sample for sample in both.new if len(sample.prompt) > 2]
+    assert {part.modality for sample in several for part in sample.prompt} == {"tone", "pulse", "text"}
+    assert 0.3 < len(several) / 240 < 0.7
+    assert all(len(sample.prompt) == 2 for sample in both.old[0])
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for split, file in (("train", "a.tone"), ("test", "b.tone")):
+        (mine / file).write_bytes(pico.tone(len(split)))
+        line = {"id": split, "task": "qa", "media": file, "question": "How high is it?", "answers": ["low"]}
+        (mine / f"{split}.jsonl").write_text(json.dumps(line))
+    kept = keep(empty, tone, mine)
+    assert all(len(sample.prompt) == 2 for sample in prepared(first, pulse, {"tone": kept}).new)
+
+
+def test_questions_over_several_senses_leave_the_older_connector_alone_until_realigning(empty: Store) -> None:
+    recipe = PICO.model_copy(update={"mixed": 1.0})
+    first = run.add(empty, TONE, recipe, parent=None)
+    made = run.add(empty, PULSE, recipe, parent=first.id, method="finetune")
+    before, after = (assemble(empty, empty.load(one.id)).embedder.connectors["tone"] for one in (first, made))
+    assert not moved(before.state_dict(), after.state_dict())
+    realigned = run.add(empty, PULSE, recipe, parent=first.id)
+    assert moved(before.state_dict(), assemble(empty, realigned).embedder.connectors["tone"].state_dict())

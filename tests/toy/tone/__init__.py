@@ -89,4 +89,5 @@ MODALITY = Modality(
     encoder=lambda store: Spectrum(),
     connector=lambda width, out: MLP(width, out),
     datasets=datasets,
+    shows=Path(__file__).with_name("shows.toml"),
 )
