@@ -116,7 +116,10 @@ def mcub(
 
     home = Store(store)
     if str(file) in benchmark.names():
-        file, media = benchmark.choice_file(home.root, benchmark.read(str(file))), media or home.data
+        named = benchmark.read(str(file))
+        file, media = benchmark.choice_file(home.root, named), media or home.data
+        if benchmark.choices_differ(home.root, named):
+            print(f"eval: not what others measure on; look: python -m eval data {named.name}", file=sys.stderr)
     id = _resolve(home, checkpoint)
     made = measure(home, id, file, media or file.parent, limit=limit, engine=engine, single=single)
     _print(made.model_dump(mode="json") if as_json else text(made))

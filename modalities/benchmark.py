@@ -19,6 +19,7 @@ from modalities.mixed import choices, mixed
 HERE = Path(__file__).parent
 SEVERAL = "mixed"  # what the questions over several modalities are called beside the modalities
 CHOICES = "test.jsonl"  # their test, as `python -m eval mcub` reads it
+DIGEST = "sha256"  # and the hash of them all, with their media, beside it
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,22 @@ def choice_file(store: Path, benchmark: Benchmark) -> Path:
     """The test questions over several modalities as JSONL, the media named from store/data on; made when missing."""
 
     def write(folder: Path) -> None:
-        lines = (json.dumps(line, ensure_ascii=False) for line in _lines(store, benchmark))
+        known = _known(store, benchmark)
+        lines = (json.dumps(line, ensure_ascii=False) for line in _lines(store, known))
         (folder / CHOICES).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        (folder / DIGEST).write_text(_digest(mixed(known), {}), "utf-8")
 
     return build(store, benchmark.version, write, kind="data") / CHOICES
 
 
-def _lines(store: Path, benchmark: Benchmark) -> Iterator[dict[str, Any]]:
-    for item in choices(_known(store, benchmark), "test"):
+def choices_differ(store: Path, benchmark: Benchmark) -> bool:
+    """Whether that file's questions, or their media, are not what the benchmark says they are."""
+    found = choice_file(store, benchmark).with_name(DIGEST).read_text("utf-8")
+    return found not in benchmark.sha256.values()
+
+
+def _lines(store: Path, known: Sequence[tuple[Modality, Sequence[Dataset]]]) -> Iterator[dict[str, Any]]:
+    for item in choices(known, "test"):
         media = [{part.modality: Path(str(part.content)).relative_to(store / "data").as_posix()} for part in item.parts]
         rest = {"question": item.question, "options": item.options, "answer": item.letter, "kind": item.kind}
         yield {"id": item.id, "media": media} | rest

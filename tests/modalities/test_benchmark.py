@@ -9,7 +9,7 @@ import pytest
 
 from modalities import benchmark
 from modalities.base import Dataset, Part, Sample, UnknownModality, find
-from modalities.benchmark import Benchmark, choice_file, differing, digests, load, names, pin, read
+from modalities.benchmark import Benchmark, choice_file, choices_differ, differing, digests, load, names, pin, read
 from modalities.mixed import SIZES
 
 TOYS = Benchmark("toys", "toys-1", ("tests.toy.tone", "tests.toy.pulse"), {})
@@ -67,6 +67,10 @@ def test_the_questions_over_several_become_a_file_of_choices(tmp_path: Path) -> 
         assert all(file.is_file() for file in files)
         assert line["kind"] in ("which", "share")
     assert choice_file(tmp_path, TOYS) == path
+    assert choices_differ(tmp_path, TOYS)
+    found = digests(load(tmp_path, TOYS))
+    assert not choices_differ(tmp_path, replace(TOYS, sha256=found))
+    assert choices_differ(tmp_path, replace(TOYS, sha256=found | {"mixed-qa": found["tone-qa"][::-1]}))
 
 
 def test_senses_4_is_what_its_file_says(shared_store: Path) -> None:
