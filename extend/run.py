@@ -35,7 +35,7 @@ from modalities.userdata import of
 from modalities.woven import refuse
 
 WOVEN = "pathweave"  # the one method whose checkpoints no other can go on from
-RESIDENT = 20_000  # features kept in memory while training: about 1 GB for the embedded encoders
+RESIDENT = 4_000  # features kept in memory while training: about 250 MB for the embedded encoders; the rest is read again
 
 
 def add(

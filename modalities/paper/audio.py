@@ -19,7 +19,7 @@ def encoder(store: Path) -> Encoder:
 MODALITY = Modality(
     name="audio",
     media_types=("audio/wav", "audio/x-wav", "audio/flac", "audio/mpeg", "audio/ogg", "audio/mp4"),
-    suffixes=(".wav", ".flac", ".mp3", ".ogg", ".m4a"),
+    suffixes=sounds.SUFFIXES,
     max_bytes=50_000_000,
     read=wave,
     encoder=encoder,

@@ -8,10 +8,10 @@ each; Table 8's 26K samples are read as one for each distinct answer. val2014 is
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from modalities.base import Dataset, Sample
-from modalities.paper.reading import TEST, field, from_json, present, root, sample, subset
+from modalities.paper.reading import TEST, field, from_json, listed, number, present, root, sample, some, subset
 
 CAPTION = "Provide a one-sentence caption for the provided image."
 Split = Literal["train2014", "val2014"]
@@ -41,7 +41,8 @@ def _captions(folder: Path, split: str) -> tuple[Sample, ...]:
     said: dict[int, list[str]] = {}
     for row in from_json(folder, name, "annotations"):
         text = " ".join(str(field(row, "caption", name)).split())  # some end in a line break
-        said.setdefault(int(field(row, "image_id", name)), []).append(text)
+        said.setdefault(number(field(row, "image_id", name), "image_id", name), []).append(text)
+    some(said, f"{name} has no captions; fetch it again from where it is published.")
     train = split == "train2014"
     chosen = list(said) if train else subset(list(said), TEST)
     return tuple(
@@ -55,15 +56,30 @@ def _captions(folder: Path, split: str) -> tuple[Sample, ...]:
 def _questions(folder: Path, pictures: Path, split: str) -> tuple[Sample, ...]:
     asked, answered = f"OpenEnded_mscoco_{split}_questions.json", f"mscoco_{split}_annotations.json"
     answers = {
-        field(row, "question_id", answered): [str(one["answer"]) for one in field(row, "answers", answered)]
+        field(row, "question_id", answered): [str(field(one, "answer", answered)) for one in _answers(row, answered)]
         for row in from_json(folder, answered, "annotations")
     }
-    rows = from_json(folder, asked, "questions")
+    rows = [row for row in from_json(folder, asked, "questions") if answers.get(field(row, "question_id", asked))]
     out: list[Sample] = []
     for row in rows if split == "train2014" else subset(rows, TEST):
-        id, given = field(row, "question_id", asked), answers.get(field(row, "question_id", asked), [])
-        media = _picture(pictures, split, int(field(row, "image_id", asked)))
+        given = answers[row["question_id"]]
+        media = _picture(pictures, split, number(field(row, "image_id", asked), "image_id", asked))
         common = sorted(dict.fromkeys(given), key=lambda one: -given.count(one))  # the most common answer first
-        for number, kept in enumerate([[one] for one in common] if split == "train2014" else [common]):
-            out.append(sample(f"okvqa-{id}-{number}", "qa", "image", media, str(field(row, "question", asked)), kept))
-    return tuple(out)
+        for place, kept in enumerate([[one] for one in common] if split == "train2014" else [common]):
+            out.append(
+                sample(
+                    f"okvqa-{row['question_id']}-{place}",
+                    "qa",
+                    "image",
+                    media,
+                    str(field(row, "question", asked)),
+                    kept,
+                )
+            )
+    return tuple(
+        some(out, f"{answered} answers no question of {asked}; fetch both again from where they are published.")
+    )
+
+
+def _answers(row: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return listed(field(row, "answers", name), f"An entry of {name} has no list of answers")

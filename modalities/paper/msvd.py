@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modalities.assets import AssetError
 from modalities.base import Dataset, Sample
-from modalities.paper.reading import TEST, field, from_json, present, root, sample, subset, the
+from modalities.paper.reading import TEST, field, from_json, number, present, root, sample, some, subset, text
 
 CAPTION = "Provide a one-sentence caption for the provided video."
 TRAIN, HELD_OUT = range(1, 1201), range(1301, 1971)
@@ -24,35 +24,38 @@ def load(store: Path) -> list[Dataset]:
     questions = root(store, "msvd-qa", "MSVD-QA (train_qa.json, test_qa.json)")
     files = _clips(clips)
     said = _descriptions(clips)
-    train, test = ([number for number in half if number in files] for half in (TRAIN, HELD_OUT))
+    train, test = ([clip for clip in half if clip in files] for half in (TRAIN, HELD_OUT))
     captions = Dataset(
         "msvd",
         "caption",
         tuple(
-            sample(f"msvd-{number}-{place}", "caption", "video", files[number], CAPTION, [text])
-            for number in train
-            for place, text in enumerate(said.get(files[number].stem, ()))
+            sample(f"msvd-{clip}-{place}", "caption", "video", files[clip], CAPTION, [one])
+            for clip in train
+            for place, one in enumerate(said.get(files[clip].stem, ()))
         ),
         tuple(
-            sample(f"msvd-{number}", "caption", "video", files[number], CAPTION, said[files[number].stem])
-            for number in test
-            if files[number].stem in said
+            sample(f"msvd-{clip}", "caption", "video", files[clip], CAPTION, said[files[clip].stem])
+            for clip in test
+            if files[clip].stem in said
         ),
     )
+    for half, numbers in ((captions.train, TRAIN), (captions.test, HELD_OUT)):
+        wanted = f"vid{numbers.start} to vid{numbers.stop - 1}"
+        some(half, f"AllVideoDescriptions.txt describes no clip that youtube_mapping.txt has as {wanted}; fetch both.")
     asked = Dataset(
         "msvd-qa",
         "qa",
         _questions(questions, files, "train"),
         tuple(subset(_questions(questions, files, "test"), TEST)),
     )
-    present((files[number] for number in (*train, *test)), clips)
+    present((files[clip] for clip in (*train, *test)), clips)
     return [captions, asked]
 
 
 def _clips(folder: Path) -> dict[int, Path]:
     """`-4wsuPCjDBc_5_15 vid1` -> 1: YouTubeClips/-4wsuPCjDBc_5_15.avi."""
     found = {}
-    for line in the(folder, "youtube_mapping.txt").read_text("utf-8").splitlines():
+    for line in text(folder, "youtube_mapping.txt").splitlines():
         words = line.split()
         if len(words) == 2 and re.fullmatch(r"vid\d+", words[1]):
             found[int(words[1][3:])] = folder / "YouTubeClips" / f"{words[0]}.avi"
@@ -64,10 +67,10 @@ def _clips(folder: Path) -> dict[int, Path]:
 def _descriptions(folder: Path) -> dict[str, list[str]]:
     """One description a line after the clip's name; the file begins with remarks and has empty lines."""
     said: dict[str, list[str]] = {}
-    for line in the(folder, "AllVideoDescriptions.txt").read_text("utf-8").splitlines():
-        clip, _, text = line.strip().partition(" ")
-        if text and not clip.startswith("#"):
-            said.setdefault(clip, []).append(text.strip())
+    for line in text(folder, "AllVideoDescriptions.txt").splitlines():
+        clip, _, words = line.strip().partition(" ")
+        if words and not clip.startswith("#"):
+            said.setdefault(clip, []).append(words.strip())
     return said
 
 
@@ -75,11 +78,11 @@ def _questions(folder: Path, files: dict[int, Path], split: str) -> tuple[Sample
     name = f"{split}_qa.json"
     out = []
     for row in from_json(folder, name):
-        number = int(field(row, "video_id", name))
-        if number not in files:
+        clip = number(field(row, "video_id", name), "video_id", name)
+        if clip not in files:
             raise AssetError(
-                f"{name} asks about video {number}, which youtube_mapping.txt does not have; fetch both again."
+                f"{name} asks about video {clip}, which youtube_mapping.txt does not have; fetch both again."
             )
         question, answer = str(field(row, "question", name)), str(field(row, "answer", name))
-        out.append(sample(f"msvdqa-{field(row, 'id', name)}", "qa", "video", files[number], question, [answer]))
-    return tuple(out)
+        out.append(sample(f"msvdqa-{field(row, 'id', name)}", "qa", "video", files[clip], question, [answer]))
+    return tuple(some(out, f"{name} has no questions; fetch it again from where it is published."))

@@ -1,7 +1,7 @@
 """AudioCaps and Clotho-AQA.
 
     data/audiocaps/   train.csv  test.csv  audio/<youtube_id>.wav (or .flac, or with _<start second> or a Y before it)
-    data/clotho-aqa/  clotho_aqa_train.csv  clotho_aqa_test.csv  audio_files/*.wav
+    data/clotho-aqa/  clotho_aqa_train.csv  clotho_aqa_test.csv (UTF-8, or as Windows writes it)  audio_files/*.wav
 
 AudioCaps names videos of which many are gone: what was not downloaded is left out (the paper has 44K of 49,838). Of
 Clotho-AQA only answers given with confidence "yes" are kept (paper, Appendix B).
@@ -11,9 +11,10 @@ from pathlib import Path
 
 from modalities.assets import AssetError
 from modalities.base import Dataset, Sample
-from modalities.paper.reading import TEST, from_csv, present, root, sample, subset, the
+from modalities.paper.reading import TEST, from_csv, number, present, root, sample, some, subset, the
 
 CAPTION = "Provide a one-sentence caption for the provided audio."
+SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".m4a")  # what else lies beside the sounds is no sound
 
 
 def load(store: Path) -> list[Dataset]:
@@ -23,7 +24,7 @@ def load(store: Path) -> list[Dataset]:
 
 def _audiocaps(store: Path) -> Dataset:
     folder = root(store, "audiocaps", "AudioCaps (train.csv, test.csv and the sounds in audio/)")
-    heard = {path.stem: path for path in sorted(the(folder, "audio").rglob("*")) if path.is_file()}
+    heard = {path.stem: path for path in sorted(the(folder, "audio").rglob("*")) if path.suffix.lower() in SUFFIXES}
     halves: list[tuple[Sample, ...]] = []
     for split in ("train", "test"):
         said: dict[tuple[str, str], list[str]] = {}
@@ -44,7 +45,8 @@ def _audiocaps(store: Path) -> Dataset:
 
 
 def _sound(heard: dict[str, Path], video: str, start: str) -> Path | None:
-    names = (video, f"Y{video}", f"{video}_{start}", f"{video}_{int(float(start or 0))}")
+    second = number(start or 0, "start_time", "AudioCaps")
+    names = (video, f"Y{video}", f"{video}_{start}", f"{video}_{second}")
     return next((heard[name] for name in names if name in heard), None)
 
 
@@ -54,9 +56,12 @@ def _clotho(store: Path) -> Dataset:
     halves: list[tuple[Sample, ...]] = []
     for split in ("train", "test"):
         said: dict[tuple[str, str], list[str]] = {}
-        for row in from_csv(folder, f"clotho_aqa_{split}.csv", ("file_name", "QuestionText", "answer", "confidence")):
+        name = f"clotho_aqa_{split}.csv"
+        columns = ("file_name", "QuestionText", "answer", "confidence")
+        for row in from_csv(folder, name, columns, otherwise="cp1252"):
             if row["confidence"].lower() == "yes":
                 said.setdefault((row["file_name"], row["QuestionText"]), []).append(row["answer"])
+        some(said, f"No answer in {name} has the confidence 'yes'; fetch it again from where it is published.")
         groups = list(said.items()) if split == "train" else subset(list(said.items()), TEST)
         halves.append(
             tuple(

@@ -15,7 +15,8 @@ LOADERS = {"image": coco.load, "video": msvd.load, "audio": sounds.load, "pointc
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(cap3d, "TEST", 1)  # three objects are fewer than a thousand
     return write(tmp_path)
 
 
@@ -84,7 +85,6 @@ def test_clotho_keeps_answers_given_with_confidence_yes(store: Path) -> None:
 
 
 def test_cap3d_leaves_out_long_captions_and_broken_clouds(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cap3d, "TEST", 1)
     captions, asked = cap3d.load(store)
     everything = told((*captions.train, *captions.test))
     assert sorted(everything) == [
@@ -97,6 +97,39 @@ def test_cap3d_leaves_out_long_captions_and_broken_clouds(store: Path, monkeypat
     assert "bb02_8192.npy" in {name for name, _, _ in told(asked.train)}, "Only captions are judged by their length."
     monkeypatch.setattr(cap3d, "QUESTIONS", 1)
     assert [len(one.train) for one in cap3d.load(store)] == [1, 1]
+
+
+def test_cap3d_holds_out_what_lavis_lists_where_its_files_are_there(store: Path) -> None:
+    folder = store / "data" / "cap3d"
+    (folder / "cap3d_cap_final_val.csv").write_text("sample_id,data\ncc03,['a boat']\n")
+    captions, asked = cap3d.load(store)
+    assert (
+        [name for name, _, _ in told(captions.test)] == [name for name, _, _ in told(asked.test)] == ["cc03_8192.npy"]
+    )
+    (folder / "CAP3DQA_final_val.csv").write_text("sample_id,question,answer\ncc03,Does it swim?,yes\n")
+    captions, asked = cap3d.load(store)
+    assert told(asked.test) == [("cc03_8192.npy", "Does it swim?", ("yes",))]
+    assert "cc03_8192.npy" not in {name for name, _, _ in told((*captions.train, *asked.train))}
+
+
+def test_only_sounds_are_taken_for_sounds(store: Path) -> None:
+    (store / "data/audiocaps/audio/r1nicOVtvkQ.info.json").write_text("{}")
+    (store / "data/audiocaps/audio/GoneForEver.json").write_text("{}")
+    captions, _ = sounds.load(store)
+    assert [name for name, _, _ in told(captions.train)] == ["r1nicOVtvkQ.wav", "UDGBjjwyaXE_20.flac"]
+
+
+def test_clotho_is_read_as_windows_wrote_it(store: Path) -> None:
+    (store / "data/clotho-aqa/audio_files/café.wav").touch()
+    spoilt(CLOTHO, "file_name,QuestionText,answer,confidence\ncafé.wav,Who speaks?,a man,yes\n")(store / "data")
+    assert told(sounds.load(store)[1].train) == [("café.wav", "Who speaks?", ("a man",))]
+
+
+def test_a_long_cell_is_read(store: Path) -> None:
+    long = "clang " * 30_000
+    row = f"audiocap_id,youtube_id,start_time,caption\n1,r1nicOVtvkQ,130,{long}\n"
+    spoilt("audiocaps/train.csv", row)(store / "data")
+    assert told(sounds.load(store)[0].train)[0][2] == (long.strip(),)
 
 
 def test_subsets_are_drawn_by_seed_and_keep_their_order() -> None:
@@ -115,7 +148,24 @@ def spoilt(name: str, text: str) -> Callable[[Path], object]:
     return lambda data: (data / name).write_text(text, "latin-1")
 
 
+def folder(name: str) -> Callable[[Path], object]:
+    """A folder where a file should be."""
+
+    def put(data: Path) -> None:
+        (data / name).unlink()
+        (data / name).mkdir()
+
+    return put
+
+
+def listed(name: str, key: str, **entry: object) -> Callable[[Path], object]:
+    return spoilt(name, json.dumps({key: [entry]}))
+
+
 CLOTHO = "clotho-aqa/clotho_aqa_train.csv"
+OK_VQA = "ok-vqa/mscoco_val2014_annotations.json"
+COCO = "coco-2014/annotations/captions_val2014.json"
+AUDIOCAPS = "audiocap_id,youtube_id,start_time,caption\n"
 BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("image", lambda data: (data / "coco-2014").rename(data / "elsewhere"), "no data/coco-2014 in the store"),
     ("image", lost("coco-2014/annotations/captions_val2014.json"), "coco-2014 has no annotations/captions_val2014"),
@@ -128,8 +178,39 @@ BROKEN: list[tuple[str, Callable[[Path], object], str]] = [
     ("video", spoilt("msvd-qa/test_qa.json", json.dumps([{"video_id": 7}])), "asks about video 7"),
     ("audio", lost("audiocaps/audio/Y7fmOlUlwoNg.wav"), "no sound of test.csv, looked for 7fmOlUlwoNg.wav"),
     ("audio", spoilt(CLOTHO, "file_name,QuestionText,answer\n"), "no column 'confidence'"),
-    ("audio", spoilt(CLOTHO, "file_name,QuestionText,answer,confidence\né.wav,q,a,yes\n"), "is not UTF-8"),
+    ("audio", spoilt("audiocaps/train.csv", AUDIOCAPS + "1,r1nicOVtvkQ,130,é\n"), "is not UTF-8"),
+    (
+        "audio",
+        spoilt("audiocaps/train.csv", AUDIOCAPS + "1,r1nicOVtvkQ,abc,a\n"),
+        "start_time that is no number",
+    ),
+    ("audio", spoilt("audiocaps/train.csv", AUDIOCAPS), "train.csv has no rows"),
+    (
+        "audio",
+        spoilt("audiocaps/train.csv", AUDIOCAPS + '1,r,0,"' + "a" * (reading.CELL + 1)),
+        "a cell of it has no end",
+    ),
+    ("audio", spoilt("audiocaps/train.csv", ""), "no column 'audiocap_id'"),
+    ("audio", folder("audiocaps/train.csv"), "train.csv is no file"),
+    (
+        "audio",
+        spoilt(CLOTHO, "file_name,QuestionText,answer,confidence\nrain.wav,q,a,no\n"),
+        "has the confidence 'yes'",
+    ),
     ("audio", lost("clotho-aqa/audio_files/rain.wav"), "has no audio_files/rain.wav; unpack"),
+    ("image", folder(COCO), "captions_val2014.json is no file"),
+    ("image", listed(COCO, "annotations", image_id="x", caption="a"), "an? image_id that is no number: 'x'"),
+    ("image", spoilt(COCO, '{"annotations": []}'), "captions_val2014.json has no captions"),
+    ("image", listed(OK_VQA, "annotations", question_id=420, answers=[{"raw_answer": "a"}]), "no 'answer'"),
+    ("image", listed(OK_VQA, "annotations", question_id=420, answers="a"), "no list of answers"),
+    ("image", listed(OK_VQA, "annotations", question_id=1, answers=[{"answer": "a"}]), "answers no question of"),
+    ("video", spoilt("msvd/youtube_mapping.txt", "é vid1"), "youtube_mapping.txt is not UTF-8"),
+    ("video", spoilt("msvd/AllVideoDescriptions.txt", "é a b"), "AllVideoDescriptions.txt is not UTF-8"),
+    ("video", spoilt("msvd/AllVideoDescriptions.txt", "other_1_2 a b"), "describes no clip .* vid1 to vid1200"),
+    ("video", spoilt("msvd-qa/test_qa.json", json.dumps([{"video_id": "vid1"}])), "video_id that is no number: 'vid1'"),
+    ("video", spoilt("msvd-qa/test_qa.json", "[]"), "test_qa.json has no questions"),
+    ("pointcloud", spoilt("cap3d/CAP3DQA_final.csv", "sample_id,question,answer\n"), "CAP3DQA_final.csv has no rows"),
+    ("pointcloud", lambda data: (data / "cap3d/8192_npy/cc03_8192.npy").unlink(), "leaves nothing to train on"),
     ("pointcloud", lost("cap3d/CAP3DQA_final.csv"), "cap3d has no CAP3DQA_final.csv"),
     ("pointcloud", spoilt("cap3d/Cap3D_automated_Objaverse_full.csv", "x,y\n"), "no cloud of a captioned object"),
 ]
