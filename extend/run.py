@@ -35,7 +35,7 @@ from modalities.userdata import of
 from modalities.woven import refuse
 
 WOVEN = "pathweave"  # the one method whose checkpoints no other can go on from
-RESIDENT = 4_000  # features kept in memory while training: about 250 MB for the embedded encoders; the rest is read again
+RESIDENT = 4_000  # features kept in memory while training: some 250 MB for the embedded encoders; others are read again
 
 
 def add(
